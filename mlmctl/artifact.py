@@ -1,0 +1,365 @@
+"""Artifacts: folders closed by a manifest, published by one function, verified before they are read.
+
+The commit protocol (`publish`): a temporary folder beside the target, the files, an fsync of each,
+the manifest last, an fsync of it and of the folders, a rename to a name that does not exist, an fsync
+of the parent. A kill at any point leaves the target either absent, old, or new, never half-written.
+To replace, the old artifact is first renamed into `.old/` of the run folder; `recover` completes or
+undoes a swap that was cut short.
+
+A manifest holds the `key` (what was asked: stage, configuration, inputs) and the `fingerprint` (what
+came out: key and the hashes of the files). Paths, times and worker counts are in neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import ArtifactError, ResourceError
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+TEMPORARY = ".tmp-"
+_CACHE_FROM_BYTES = 16 * 2**20
+_CHUNK = 2**20
+
+
+def canonical(value: Any) -> bytes:
+    """The one JSON text of a value: sorted keys, no blanks, no NaN. ValueError for NaN or infinity."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of the canonical JSON of a value."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class HashCache:
+    """Hashes of large files, remembered by (size, modification time, inode) in one JSON file.
+
+    Only a convenience: `mlmctl verify` never asks it, and a cache that cannot be read is empty.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._known: dict[str, list[Any]] = {}
+        if path is not None:
+            try:
+                known = json.loads(path.read_text())
+                self._known = known if isinstance(known, dict) else {}
+            except (OSError, ValueError):
+                pass
+
+    def sha256(self, path: Path) -> str:
+        info = path.stat()
+        if info.st_size < _CACHE_FROM_BYTES or self._path is None:
+            return sha256_file(path)
+        state = [info.st_size, info.st_mtime_ns, info.st_ino]
+        name = os.path.realpath(path)
+        entry = self._known.get(name)
+        if isinstance(entry, list) and len(entry) == 4 and entry[:3] == state:
+            return str(entry[3])
+        value = sha256_file(path)
+        self._known[name] = [*state, value]
+        write_file(self._path, json.dumps(self._known, sort_keys=True).encode())
+        return value
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Size in bytes and SHA-256 of one file of an artifact."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Header:
+    """What identifies an artifact before it is made; `config` holds only what is in the key."""
+
+    stage: str
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return digest([SCHEMA_VERSION, self.stage, self.config, self.inputs])
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of `manifest.json`: see the module's docstring for key and fingerprint."""
+
+    stage: str
+    key: str
+    fingerprint: str
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, FileRecord]
+    metrics: Mapping[str, Any]
+    details: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        outputs = {name: {"size": r.size, "sha256": r.sha256} for name, r in sorted(self.outputs.items())}
+        return {
+            "schema_version": self.schema_version,
+            "stage": self.stage,
+            "key": self.key,
+            "fingerprint": self.fingerprint,
+            "config": dict(self.config),
+            "inputs": dict(self.inputs),
+            "outputs": outputs,
+            "metrics": dict(self.metrics),
+            "details": dict(self.details),
+            "environment": dict(self.environment),
+        }
+
+    def to_bytes(self) -> bytes:
+        """Indented JSON, the last field a checksum over the others, so that any flip is seen."""
+        content = self.to_json()
+        content["checksum"] = digest(content)
+        return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+@dataclass
+class Draft:
+    """An artifact being written: files go to `path`; `metrics` and `details` go to the manifest."""
+
+    path: Path
+    metrics: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write one file so that it is whole or absent: temporary, fsync, rename over the old one."""
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def publish(
+    target: Path, header: Header, *, environment: Mapping[str, Any] | None = None, old: Path | None = None
+) -> Iterator[Draft]:
+    """Give the body a draft folder; when it ends well, close it with a manifest as `target`.
+
+    An existing `target` is replaced if `old` (a folder on the same file system to keep it in
+    meanwhile) is given, and refused otherwise. If the body raises, nothing is left and `target` is
+    as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_symlink():
+        raise ArtifactError(
+            "artifact.link", "is a symbolic link; nothing is written through it", where=str(target)
+        )
+    draft = Draft(target.parent / f"{TEMPORARY}{target.name}-{secrets.token_hex(4)}")
+    draft.path.mkdir()
+    try:
+        yield draft
+        _close(draft, header, environment or {})
+        _swap_in(draft.path, target, old)
+    except BaseException:
+        shutil.rmtree(draft.path, ignore_errors=True)
+        raise
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of an artifact, checked against itself (schema, checksum, key, fingerprint).
+
+    ArtifactError if the folder or its manifest is missing, damaged, or of a newer schema.
+    """
+    path = folder / MANIFEST
+    try:
+        if path.is_symlink():
+            raise ArtifactError("artifact.link", "is a symbolic link, not a file", where=str(path))
+        content = path.read_bytes()
+    except FileNotFoundError:
+        what = "has no manifest" if folder.is_dir() else "does not exist"
+        raise ArtifactError("artifact.missing", what, where=str(folder)) from None
+    try:
+        parsed = json.loads(content)
+        version = parsed["schema_version"]
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise ArtifactError(
+                "artifact.newer-schema",
+                f"has schema {version}; this mlmctl reads up to {SCHEMA_VERSION}",
+                where=str(path),
+                hint="upgrade mlmctl",
+            )
+        parsed.pop("checksum")
+        outputs = {n: FileRecord(r["size"], r["sha256"]) for n, r in parsed.pop("outputs").items()}
+        manifest = Manifest(outputs=outputs, **parsed)
+        sound = (
+            manifest.to_bytes() == content
+            and manifest.key == Header(manifest.stage, manifest.config, manifest.inputs).key
+            and manifest.fingerprint == _fingerprint(manifest.key, outputs)
+        )
+    except ArtifactError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        sound = False
+    if not sound:
+        raise ArtifactError("artifact.damaged", "the manifest is damaged", where=str(path), hint=_REMAKE)
+    return manifest
+
+
+def open_artifact(folder: Path, cache: HashCache | None = None) -> Manifest:
+    """The manifest of an artifact all of whose files have just been verified, byte for byte.
+
+    ArtifactError names the first file that is missing, a link, of another size or another hash.
+    Files that the manifest does not record are not looked at, and must not be read.
+    """
+    manifest = read_manifest(folder)
+    for name, record in manifest.outputs.items():
+        path = folder / name
+        if name.startswith("/") or ".." in Path(name).parts:
+            raise ArtifactError("artifact.outside", "lies outside its artifact", where=str(path))
+        try:
+            info = path.lstat()
+        except FileNotFoundError:
+            raise ArtifactError(
+                "artifact.missing-file", "is recorded but missing", where=str(path), hint=_REMAKE
+            ) from None
+        if not stat.S_ISREG(info.st_mode):
+            raise ArtifactError("artifact.link", "is not a regular file", where=str(path))
+        if info.st_size != record.size:
+            found = f"has {info.st_size} bytes, not the {record.size} recorded"
+            raise ArtifactError("artifact.damaged", found, where=str(path), hint=_REMAKE)
+        found_hash = cache.sha256(path) if cache else sha256_file(path)
+        if found_hash != record.sha256:
+            raise ArtifactError(
+                "artifact.damaged", "its SHA-256 is not the one recorded", where=str(path), hint=_REMAKE
+            )
+    return manifest
+
+
+def recover(run: Path) -> list[str]:
+    """Complete or undo swaps that a kill cut short, delete leftovers; what was done, in words.
+
+    Must be called under the run folder's lock: every temporary folder is then nobody's.
+    """
+    done = []
+    old = run / ".old"
+    for kept in sorted(old.rglob(MANIFEST), key=lambda p: len(p.parts)) if old.is_dir() else []:
+        target = run / kept.parent.relative_to(old)
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            kept.parent.rename(target)
+            _sync_folder(target.parent)
+            done.append(f"put back {target.relative_to(run)}, whose replacement was cut short")
+    if old.is_dir():
+        shutil.rmtree(old)
+    for folder, names, files in os.walk(run):
+        for name in [n for n in names if n.startswith(TEMPORARY)]:
+            names.remove(name)
+            shutil.rmtree(Path(folder) / name, ignore_errors=True)
+            done.append(f"removed {name}, left by a run that was killed")
+        for name in [n for n in files if n.startswith(TEMPORARY)]:
+            (Path(folder) / name).unlink(missing_ok=True)
+    return done
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """ResourceError unless `needed` bytes (and a reserve of a twentieth) are free at `folder`."""
+    free = shutil.disk_usage(folder).free
+    if free < needed * 1.05:
+        raise ResourceError(
+            "resource.disk",
+            f"needs {needed:,} bytes of disk, {free:,} are free",
+            where=str(folder),
+            hint="free some space or choose another --run folder",
+        )
+
+
+_REMAKE = "make it again: --force with the stage's name"
+
+
+def _fingerprint(key: str, outputs: Mapping[str, FileRecord]) -> str:
+    return digest([key, {name: record.sha256 for name, record in outputs.items()}])
+
+
+def _close(draft: Draft, header: Header, environment: Mapping[str, Any]) -> None:
+    outputs: dict[str, FileRecord] = {}
+    folders = {draft.path}
+    for path in sorted(draft.path.rglob("*")):
+        if path.is_symlink():
+            raise ArtifactError("artifact.link", "a link in an artifact", where=str(path))
+        if path.is_dir():
+            folders.add(path)
+            continue
+        name = path.relative_to(draft.path).as_posix()
+        outputs[name] = FileRecord(path.stat().st_size, sha256_file(path))
+        _sync_file(path)
+    manifest = Manifest(
+        stage=header.stage,
+        key=header.key,
+        fingerprint=_fingerprint(header.key, outputs),
+        config=header.config,
+        inputs=header.inputs,
+        outputs=outputs,
+        metrics=draft.metrics,
+        details=draft.details,
+        environment=environment,
+    )
+    with (draft.path / MANIFEST).open("xb") as file:
+        file.write(manifest.to_bytes())
+        file.flush()
+        os.fsync(file.fileno())
+    for folder in folders:
+        _sync_folder(folder)
+
+
+def _swap_in(new: Path, target: Path, old: Path | None) -> None:
+    replaced = target.exists()
+    if replaced:
+        if old is None:
+            raise ArtifactError("artifact.exists", "exists and is never overwritten", where=str(target))
+        if old.exists():
+            shutil.rmtree(old)
+        old.parent.mkdir(parents=True, exist_ok=True)
+        target.rename(old)
+        _sync_folder(old.parent)
+        _sync_folder(target.parent)
+    new.rename(target)
+    _sync_folder(target.parent)
+    if replaced and old is not None:
+        shutil.rmtree(old)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(path: Path) -> None:
+    _sync_file(path)

@@ -1,0 +1,174 @@
+"""The configuration of every stage: one strict, frozen table each, with its defaults and its limits.
+
+The tables are the ones a recipe may have. A field that cannot change the result is marked `_free`:
+it is left out of the key of the artifact, so changing it never makes anything stale.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
+
+
+def seconds(duration: str) -> float:
+    """Seconds in a duration such as `45s`, `10m`, `1h30m`; ValueError for anything else."""
+    text = duration.strip().lower()
+    parts = _DURATION.findall(text)
+    if not parts or _DURATION.sub("", text).strip():
+        raise ValueError(f"{duration!r} is not a duration such as 45s, 10m or 1h30m")
+    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not 1.0 <= total <= 366 * 86400.0:
+        raise ValueError(f"{duration!r} is not between one second and a year")
+    return total
+
+
+def _check_duration(duration: str) -> str:
+    seconds(duration)
+    return duration
+
+
+def _free(default: Any, **limits: Any) -> Any:
+    return Field(default, json_schema_extra={"free": True}, **limits)
+
+
+Duration = Annotated[str, AfterValidator(_check_duration)]
+Rate = Annotated[float, Field(gt=0.0, le=0.95)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Preset = Literal["tiny", "mini", "small", "base"]
+
+
+class Table(BaseModel):
+    """A recipe table: unknown keys, wrong types and numbers out of range are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    def key_fields(self) -> dict[str, Any]:
+        """The fields that can change the result, as plain JSON values."""
+        free = {
+            name
+            for name, info in type(self).model_fields.items()
+            if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("free")
+        }
+        return self.model_dump(mode="json", exclude=free)
+
+
+class RuntimeConfig(Table):
+    """`[runtime]`: where the work is done; in no key (a changed machine is told, not refused)."""
+
+    threads: int = Field(0, ge=0, le=4096, description="CPU threads; 0 means all that are ours")
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+
+class CorpusConfig(Table):
+    """`[corpus]`: which text, and how it is read."""
+
+    paths: list[str] = _free([], max_length=100_000)
+    unit: Literal["auto", "line", "paragraph", "file"] = "auto"
+    text_column: str = "text"
+    encoding: str = "utf-8"
+    encoding_errors: Literal["strict", "replace"] = "strict"
+
+
+class TokenizerConfig(Table):
+    """`[tokenizer]`: the vocabulary; `path` pins an existing tokenizer folder instead of training."""
+
+    vocab_size: int = Field(8192, ge=64, le=1_000_000)
+    cased: bool = False
+    path: str = _free("")
+
+
+class MaskConfig(Table):
+    """`[mask]`: packing into blocks, and the policy of what is hidden."""
+
+    block_length: int = Field(128, ge=8, le=8192, description="tokens a block, specials included")
+    valid_fraction: Fraction = Field(0.01, description="share of documents held out, by content hash")
+    rate_start: Rate = Field(0.30, description="share of tokens masked before the decay begins")
+    rate_end: Rate = Field(0.15, description="share masked at the end of the decay")
+    num_valid_blocks: int = Field(512, ge=1, le=1_000_000, description="most blocks frozen")
+    seed: int = Field(0, ge=0, lt=2**31, description="of the frozen validation masks")
+
+
+class PretrainConfig(Table):
+    """`[pretrain]`: the encoder and how long it learns. Of steps, epochs, budget the first set wins."""
+
+    preset: Preset = "mini"
+    hidden_size: int | None = Field(None, ge=16, le=8192)
+    num_hidden_layers: int | None = Field(None, ge=1, le=128)
+    num_attention_heads: int | None = Field(None, ge=1, le=128)
+    intermediate_size: int | None = Field(None, ge=16, le=65536)
+    budget: Duration = "10m"
+    steps: int | None = Field(None, ge=1, le=100_000_000)
+    epochs: float | None = Field(None, gt=0, le=100_000)
+    tokens_per_step: int = Field(8192, ge=8, le=2**26)
+    learning_rate: float = Field(3e-3, gt=0, le=1, description="AdamW: embeddings, norms, biases")
+    muon_learning_rate: float = Field(0.02, gt=0, le=10, description="Muon: hidden matrices")
+    weight_decay: float = Field(0.01, ge=0, le=1)
+    warmup_steps: int = Field(30, ge=0, le=1_000_000)
+    decay_fraction: float = Field(0.6, ge=0.0, le=1.0, description="share of the steps that decay")
+    max_grad_norm: float = Field(1.0, gt=0, le=1e6)
+    seed: int = Field(0, ge=0, lt=2**31)
+    save_interval: Duration = _free("60s")
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> PretrainConfig:
+        if self.hidden_size and self.num_attention_heads and self.hidden_size % self.num_attention_heads:
+            raise ValueError("hidden_size must be a multiple of num_attention_heads")
+        return self
+
+
+class FinetuneConfig(Table):
+    """`[finetune]`: a task, its labelled data, and how the encoder is adapted."""
+
+    task: Literal["sentiment"] = "sentiment"
+    name: str = _free("")
+    data: str = _free("")
+    model: str = _free("")
+    from_scratch: bool = False
+    max_examples: int | None = Field(None, ge=1)
+    text_column: str = "text"
+    label_column: str = "label"
+    epochs: float | None = Field(None, gt=0, le=10_000)
+    batch_size: int = Field(32, ge=1, le=65536)
+    learning_rate: float = Field(3e-4, gt=0, le=1)
+    weight_decay: float = Field(0.01, ge=0, le=1)
+    dropout: Fraction = 0.1
+    seed: int = Field(0, ge=0, lt=2**31)
+    save_interval: Duration = _free("60s")
+
+
+class EvaluateConfig(Table):
+    """`[evaluate]`: a model, its test data, and the gates that the result must pass."""
+
+    task: Literal["sentiment", "mlm"] = "sentiment"
+    name: str = _free("")
+    data: str = _free("")
+    model: str = _free("")
+    text_column: str = "text"
+    label_column: str = "label"
+    max_examples: int | None = Field(None, ge=1)
+    batch_size: int = _free(64, ge=1, le=65536)
+    fail_under: dict[str, float] = _free({})
+
+
+class Recipe(Table):
+    """All tables. No function below the command line is handed more than the one it needs."""
+
+    runtime: RuntimeConfig = RuntimeConfig()
+    corpus: CorpusConfig = CorpusConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    mask: MaskConfig = MaskConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+
+def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """`field: old -> new` for every field that differs; both as `Table.key_fields` gives them."""
+    names = sorted(set(old) | set(new))
+    return [f"{n}: {old.get(n)!r} -> {new.get(n)!r}" for n in names if old.get(n) != new.get(n)]

@@ -1,0 +1,120 @@
+"""Every way `mlmctl` can refuse or fail: one class for each exit code, one line for each error.
+
+An error carries a stable `code` (scripts may match on it), a `message` that says what was found,
+`where` it was found (file, line, byte, row, field) and a `hint` that names the way out. The command
+line prints them as one line; `--json` prints them as an object; neither shows a traceback.
+
+    MlmctlError            1  a fault of ours
+    ├── UsageError         2  a flag, a recipe, a path that does not exist
+    ├── GateError          3  a quality gate (`--fail-under`) was not met
+    ├── DataError          4  bad input data
+    ├── ArtifactError      5  an artifact is missing, damaged or does not match
+    ├── ResourceError      6  disk, memory or permission is short
+    ├── BusyError          7  the run folder is in use
+    ├── DivergedError      8  training diverged
+    └── InterruptedRun     128 + signal number, state saved
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+
+
+class MlmctlError(Exception):
+    """An error the user is told about in one line. `exit_code` is the status of the process."""
+
+    exit_code = 1
+
+    def __init__(self, code: str, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        way_out = f" ({self.hint})" if self.hint else ""
+        return f"{place}{self.message}{way_out}"
+
+
+class UsageError(MlmctlError):
+    """A flag, a recipe or a path that cannot be what the user meant."""
+
+    exit_code = 2
+
+
+class GateError(MlmctlError):
+    """A quality gate failed: everything ran, the result is not good enough."""
+
+    exit_code = 3
+
+
+class DataError(MlmctlError):
+    """Text or labelled data that cannot be used as it is."""
+
+    exit_code = 4
+
+
+class ArtifactError(MlmctlError):
+    """An artifact that is missing, damaged, or was made for something else."""
+
+    exit_code = 5
+
+
+class ResourceError(MlmctlError):
+    """Disk, memory or permission is short."""
+
+    exit_code = 6
+
+
+class BusyError(MlmctlError):
+    """Another process works in this run folder."""
+
+    exit_code = 7
+
+
+class DivergedError(MlmctlError):
+    """Training produced no finite loss for too many steps in a row."""
+
+    exit_code = 8
+
+
+class InterruptedRun(MlmctlError):
+    """SIGINT or SIGTERM stopped the run; what was done is saved and the same command continues."""
+
+    def __init__(self, signal_number: int, message: str | None = None) -> None:
+        name = signal.Signals(signal_number).name
+        super().__init__(
+            "run.interrupted",
+            message or f"stopped by {name}",
+            hint="the same command continues from here",
+        )
+        self.exit_code = 128 + signal_number
+
+
+_SHORT = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "operation not permitted",
+    errno.EMFILE: "too many open files",
+    errno.ENOMEM: "out of memory",
+    errno.EIO: "the device reports an input/output error",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+
+
+def from_os_error(error: OSError) -> MlmctlError:
+    """The `MlmctlError` that says in one line what the operating system refused."""
+    where = str(error.filename) if error.filename is not None else None
+    if error.errno in _SHORT:
+        reason = _SHORT[error.errno]
+        code = f"resource.{errno.errorcode[error.errno].lower()}"
+        if error.errno == errno.ENAMETOOLONG:
+            return UsageError("usage.name-too-long", reason, where=where)
+        hint = "free some space and run the same command again" if "disk" in reason else None
+        return ResourceError(code, reason, where=where, hint=hint)
+    return MlmctlError("internal.os", error.strerror or str(error), where=where)

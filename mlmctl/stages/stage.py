@@ -1,0 +1,39 @@
+"""What a stage is handed: its inputs, a folder to write to, a folder to work in, a voice.
+
+A stage is a function `run(config, stage) -> metrics`. It never opens another stage's work, never
+decides whether it has to run, and never publishes: the pipeline does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..config import RuntimeConfig
+from ..events import Emit, silent
+from ..text.corpus import Source
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The world as one run of one stage sees it."""
+
+    name: str
+    """Folder of the artifact below the run folder: `tokenizer`, `mask/blocks`, `finetune/sentiment`."""
+    inputs: Mapping[str, Path]
+    """Artifacts it reads, verified just now, by stage folder name."""
+    out: Path
+    """The draft folder: files written here become the artifact."""
+    work: Path
+    """Scratch that survives a kill and is found again under the same key; removed when published."""
+    emit: Emit = silent
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    sources: Sequence[Source] = ()
+    """The corpus, for the stages that read it."""
+    data: Path | None = None
+    """The labelled data, for the stages that read it."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """Facts for the manifest that are not metrics; never part of key or fingerprint."""
+    environment: Mapping[str, Any] = field(default_factory=dict)
