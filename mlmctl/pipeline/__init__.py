@@ -1,0 +1,20 @@
+"""Which stage is fresh, stale or resumable; locks the run folder, opens, runs and seals artifacts."""
+
+from .execute import Decision, StageReport, decide, execute, hash_cache, header_of, preview
+from .nodes import Node, evaluate_node, finetune_name, finetune_node, model_folder, pretrain_nodes
+
+__all__ = [
+    "Decision",
+    "Node",
+    "StageReport",
+    "decide",
+    "evaluate_node",
+    "execute",
+    "finetune_name",
+    "finetune_node",
+    "hash_cache",
+    "header_of",
+    "model_folder",
+    "pretrain_nodes",
+    "preview",
+]

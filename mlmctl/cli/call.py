@@ -1,0 +1,147 @@
+"""One call of one command: its run folder, its recipe, its console, and how it ends.
+
+Everything a command may do wrong or be told ends here: an `MlmctlError` becomes one line (or one JSON
+object) and an exit code, a traceback is shown only with `--debug`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..console import Console
+from ..errors import MlmctlError, from_os_error
+from ..signals import stop
+
+if TYPE_CHECKING:
+    from ..pipeline import Node, StageReport
+    from ..recipe import Resolved
+
+SCHEMA_VERSION = 1
+
+
+@dataclass
+class Call:
+    """What the user asked for, after parsing."""
+
+    command: str
+    run: Path
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    recipe: str | None = None
+    settings: Sequence[str] | None = None
+    force: Sequence[str] | None = None
+    dry_run: bool = False
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    debug: bool = False
+
+    @cached_property
+    def console(self) -> Console:
+        return Console(quiet=self.quiet, verbose=self.verbose)
+
+    @cached_property
+    def resolved(self) -> Resolved:
+        """The recipe with flags, environment and defaults applied."""
+        from ..recipe import resolve
+
+        return resolve(self.recipe, self.environment, self.settings or (), self.flags)
+
+    def invoke(self, function: Callable[..., None], arguments: Mapping[str, Any]) -> None:
+        """Run the command's function; never returns normally if it failed."""
+        stop.install()
+        try:
+            function(self, **arguments)
+        except BrokenPipeError:
+            # The reader of our output went away (`| head`): nothing to say, and nobody to say it to.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(141) from None
+        except MlmctlError as error:
+            self.fail(error)
+        except OSError as error:
+            self.fail(from_os_error(error))
+        except MemoryError:
+            hint = "a smaller --preset, or tokens_per_step"
+            self.fail(MlmctlError("resource.memory", "out of memory", hint=hint), exit_code=6)
+        finally:
+            self.console.close()
+
+    def fail(self, error: MlmctlError, exit_code: int | None = None, **result: Any) -> None:
+        """Report an error as the user asked to be told, and leave with its exit code."""
+        if self.debug and sys.exc_info()[0] is not None:
+            import traceback
+
+            traceback.print_exc()
+        if self.json:
+            self.console.json(error_object(self.command, error) | result)
+        self.console.error(error)
+        raise SystemExit(exit_code if exit_code is not None else error.exit_code)
+
+    def done(self, result: Mapping[str, Any], status: str = "done") -> None:
+        """Print the JSON object of a command that ended well, if `--json` was given."""
+        if self.json:
+            head = {"schema_version": SCHEMA_VERSION, "command": self.command, "status": status}
+            warnings = {"warnings": self.console.warnings} if self.console.warnings else {}
+            self.console.json({**head, **result, **warnings})
+
+    def execute(self, nodes: Callable[[Any], Sequence[Node]]) -> list[StageReport] | None:
+        """Bring nodes up to date and return what became of them; None after `--dry-run`."""
+        from ..pipeline import execute, preview
+
+        if self.dry_run:
+            plan = preview(self.run, nodes, force=self._forced())
+            if not self.json:
+                self.console.table(("stage", "action", "why"), plan)
+            rows = [{"name": name, "action": action, "reason": why} for name, action, why in plan]
+            self.done({"run": str(self.run), "stages": rows}, status="planned")
+            return None
+        return execute(
+            self.run,
+            nodes,
+            runtime=self.resolved.recipe.runtime,
+            emit=self.console.emit,
+            force=self._forced(),
+        )
+
+    def report(self, reports: Iterable[StageReport]) -> dict[str, Any]:
+        """The part of the JSON object that every stage command has."""
+        reports = list(reports)
+        stages = [
+            {
+                "name": report.name,
+                "status": report.status,
+                "seconds": round(report.seconds, 3),
+                "fingerprint": report.manifest.fingerprint,
+            }
+            for report in reports
+        ]
+        return {
+            "run": str(self.run),
+            "stages": stages,
+            "artifacts": {report.name: str(report.path) for report in reports},
+            "metrics": dict(reports[-1].manifest.metrics),
+        }
+
+    def _forced(self) -> set[str]:
+        return {self.command if name == "own" else name for name in self.force or ()}
+
+
+def error_object(command: str, error: MlmctlError) -> dict[str, Any]:
+    """The JSON object of a failure."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": command,
+        "status": "error",
+        "error": {
+            "code": error.code,
+            "message": error.message,
+            "where": error.where,
+            "hint": error.hint,
+        },
+    }

@@ -1,0 +1,147 @@
+"""The flags of the command line: one table, and a decorator that gives each command its share of them.
+
+A flag is a short name for one or more `table.key` of the recipe; its value goes through the same strict
+reader as a recipe file. `{command}` in a target stands for the command's own table.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .call import Call
+
+STAGES = ("tokenizer", "mask", "pretrain", "finetune", "evaluate")
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One flag: what it sets in the recipe, its type, its help."""
+
+    targets: tuple[str, ...]
+    type: Any
+    help: str
+    metavar: str | None = None
+
+
+_FLAGS: dict[str, Flag] = {
+    "preset": Flag(("pretrain.preset",), str, "Model shape: tiny, mini, small or base.", "NAME"),
+    "budget": Flag(("pretrain.budget",), str, "Time for the pretrain stage, e.g. 10m, 1h30m.", "TIME"),
+    "steps": Flag(("pretrain.steps",), int, "Training steps, instead of a budget."),
+    "epochs": Flag(("{command}.epochs",), float, "Passes over the data, instead of a budget."),
+    "vocab-size": Flag(("tokenizer.vocab_size",), int, "Entries in the vocabulary."),
+    "cased": Flag(("tokenizer.cased",), bool, "Keep upper and lower case apart."),
+    "tokenizer": Flag(("tokenizer.path",), str, "Use this tokenizer folder instead of training one.", "DIR"),
+    "block-length": Flag(("mask.block_length",), int, "Tokens a block."),
+    "mask-rate": Flag(("mask.rate_start", "mask.rate_end"), float, "Share of tokens masked, constant."),
+    "unit": Flag(("corpus.unit",), str, "A document is a line, a paragraph or a file (auto: looked up)."),
+    "text-column": Flag(("corpus.text_column",), str, "Column that holds the text in .jsonl.", "NAME"),
+    "encoding": Flag(("corpus.encoding",), str, "Encoding of the text.", "NAME"),
+    "encoding-errors": Flag(("corpus.encoding_errors",), str, "strict, or replace (counted)."),
+    "seed": Flag(("pretrain.seed", "finetune.seed"), int, "Of initialisation, order, masks and dropout."),
+    "task": Flag(("{command}.task",), str, "What the model is for: sentiment (evaluate also: mlm).", "NAME"),
+    "data": Flag(("{command}.data",), str, "Labelled data: .jsonl, .csv or .tsv.", "FILE"),
+    "name": Flag(("{command}.name",), str, "Name of the result's folder.", "NAME"),
+    "model": Flag(("{command}.model",), str, "A model folder, or its name in the run folder.", "DIR"),
+    "max-examples": Flag(("{command}.max_examples",), int, "Use a seeded, stratified sample of this size."),
+    "from-scratch": Flag(("{command}.from_scratch",), bool, "Random weights: the supervised baseline."),
+    "threads": Flag(("runtime.threads",), int, "CPU threads (default: all that are ours)."),
+    "device": Flag(("runtime.device",), str, "auto, cpu, cuda or mps."),
+}
+
+CORPUS = ("unit", "text-column", "encoding", "encoding-errors")
+TOKENIZER = (*CORPUS, "vocab-size", "cased", "tokenizer")
+MASK = (*TOKENIZER, "block-length", "mask-rate")
+PRETRAIN = (*MASK, "preset", "budget", "steps", "epochs", "seed", "threads", "device")
+FINETUNE = (
+    "task", "data", "name", "model", "max-examples", "from-scratch", "epochs", "seed", "threads", "device",
+)  # fmt: skip
+EVALUATE = ("task", "data", "name", "model", "max-examples", "threads", "device")
+
+_RUN = Annotated[
+    Path, typer.Option("--run", envvar="MLMCTL_RUN", metavar="DIR", help="The folder all stages share.")
+]
+_RECIPE = Annotated[str | None, typer.Option("--recipe", metavar="FILE|NAME", help="A recipe.")]
+_SET = Annotated[
+    list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Set any recipe value.")
+]
+_FORCE = Annotated[
+    list[str] | None,
+    typer.Option("--force", metavar="[STAGE]", help="Make this stage again and replace what it made."),
+]
+_DRY = Annotated[bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")]
+_JSON = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+_QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")]
+_VERBOSE = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
+_DEBUG = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+_SPEECH = {"json": _JSON, "quiet": _QUIET, "verbose": _VERBOSE, "debug": _DEBUG}
+_SHARED = {"run": _RUN, "recipe": _RECIPE, "settings": _SET, **_SPEECH}
+_STAGE = {**_SHARED, "force": _FORCE, "dry_run": _DRY}
+_DEFAULTS: dict[str, Any] = {"run": Path("run"), "recipe": None, "settings": None, "force": None}
+
+
+def command(
+    app: typer.Typer, name: str, *, panel: str, flags: tuple[str, ...] = (), stage: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register `function(call, ...)` as a command with the options every command has, and `flags`.
+
+    Its other parameters stay as they are; `stage=True` adds `--force` and `--dry-run`.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        hints = typing.get_type_hints(function, include_extras=True)
+        own = [
+            parameter.replace(annotation=hints[parameter.name])
+            for parameter in list(inspect.signature(function).parameters.values())[1:]
+        ]
+        chosen = {flag: _FLAGS[flag] for flag in flags}
+
+        def wrapper(**values: Any) -> None:
+            given = {flag: values.pop(_identifier(flag)) for flag in chosen}
+            arguments = {parameter.name: values.pop(parameter.name) for parameter in own}
+            recipe_flags = {
+                target.format(command=name): value
+                for flag, value in given.items()
+                if value is not None and value is not False
+                for target in _FLAGS[flag].targets
+            }
+            call = Call(command=name, flags=recipe_flags, environment=os.environ, **values)
+            call.invoke(function, arguments)
+
+        contract = _STAGE if stage else _SHARED
+        parameters = [
+            *own,
+            *(_parameter(_identifier(flag), _annotation(flag, f)) for flag, f in chosen.items()),
+        ]
+        parameters += [_parameter(option, annotation) for option, annotation in contract.items()]
+        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        wrapper.__doc__ = function.__doc__
+        app.command(name, rich_help_panel=panel, no_args_is_help=False)(wrapper)
+        return function
+
+    return register
+
+
+def _identifier(flag: str) -> str:
+    return flag.replace("-", "_")
+
+
+def _annotation(name: str, flag: Flag) -> Any:
+    if flag.type is bool:
+        return Annotated[bool, typer.Option(f"--{name}", help=flag.help)]
+    option = typer.Option(f"--{name}", help=flag.help, metavar=flag.metavar)
+    return Annotated[flag.type | None, option]
+
+
+def _parameter(name: str, annotation: Any) -> inspect.Parameter:
+    default = _DEFAULTS.get(name, False if typing.get_args(annotation)[0] is bool else None)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -1,0 +1,95 @@
+"""Commands about the whole project: run, recipe list/show/check, demo."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import options
+from .app import app
+from .call import Call
+from .stages import Corpus, FailUnder, limits, show
+
+if TYPE_CHECKING:
+    from ..pipeline import Node
+
+_PANEL = "Project"
+recipes = typer.Typer(no_args_is_help=True, help="Recipes: list, show, check.")
+app.add_typer(recipes, name="recipe", rich_help_panel=_PANEL)
+
+Name = Annotated[str | None, typer.Argument(metavar="[FILE|NAME]", help="A recipe file or name.")]
+
+
+@options.command(app, "run", panel=_PANEL, flags=options.PRETRAIN, stage=True)
+def run(call: Call, corpus: Corpus = None, fail_under: FailUnder = None) -> None:
+    """All five stages of a recipe; what is fresh is skipped."""
+    from ..pipeline import evaluate_node, finetune_node, pretrain_nodes
+
+    recipe = call.resolved.recipe
+
+    def nodes(cache: Any) -> list[Node]:
+        emit = call.console.emit
+        return [
+            *pretrain_nodes(call.run, recipe, "pretrain", corpus or [], cache, emit),
+            finetune_node(call.run, recipe.finetune, cache, emit),
+            evaluate_node(call.run, recipe.evaluate, cache, emit),
+        ]
+
+    show(call, call.execute(nodes), limits(call, fail_under))
+
+
+@options.command(recipes, "list", panel=_PANEL)
+def list_recipes(call: Call) -> None:
+    """The recipes that come with mlmctl."""
+    from .. import recipe
+
+    rows = [(name, recipe.summary(recipe.find(name))) for name in recipe.names()]
+    if not call.json:
+        call.console.table(("recipe", "for"), rows)
+    call.done({"recipes": [{"name": name, "summary": summary} for name, summary in rows]})
+
+
+@options.command(recipes, "show", panel=_PANEL, flags=options.PRETRAIN)
+def show_recipe(
+    call: Call,
+    name: Name = None,
+    resolved: Annotated[bool, typer.Option("--resolved", help="Every value and where it came from.")] = False,
+) -> None:
+    """A recipe as a file, or with --resolved every value and its origin."""
+    from .. import recipe
+
+    call.recipe = name or call.recipe
+    found = call.resolved
+    if not resolved and call.recipe and not call.json:
+        for line in recipe.find(call.recipe).read_text(encoding="utf-8").splitlines():
+            call.console.line(line)
+        return
+    values = recipe.flatten(found)
+    if not call.json:
+        call.console.table(("key", "value", "from"), [(k, repr(v), origin) for k, v, origin in values])
+    call.done({"values": [{"key": k, "value": v, "origin": origin} for k, v, origin in values]})
+
+
+@options.command(recipes, "check", panel=_PANEL)
+def check(call: Call, name: Name = None) -> None:
+    """Read a recipe strictly and say what is wrong with it."""
+    call.recipe = name or call.recipe
+    _ = call.resolved
+    if not call.json:
+        call.console.line(f"{call.recipe or 'defaults'}: no fault found")
+    call.done({"recipe": call.recipe})
+
+
+@options.command(app, "demo", panel=_PANEL, flags=("threads", "device"))
+def demo(call: Call) -> None:
+    """See it work in a few minutes: an invented world, pretrained against from scratch."""
+    from ..commands import demo
+
+    result = demo.run(call.run, call.resolved.recipe.runtime, call.console.emit)
+    if not call.json:
+        call.console.table(("labels", "pretrained", "from scratch"), demo.rows(result))
+        call.console.line("")
+        for sentence in demo.explanation(result):
+            call.console.line(sentence)
+    call.done(result)

@@ -1,0 +1,64 @@
+"""Commands that use a model: fill, predict."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+from .app import app
+from .call import Call
+
+_PANEL = "Use"
+Model = Annotated[str | None, typer.Option("--model", metavar="DIR", help="A model folder, or its name.")]
+
+
+@options.command(app, "fill", panel=_PANEL, flags=("threads", "device"))
+def fill(
+    call: Call,
+    text: Annotated[
+        list[str] | None, typer.Argument(help="Sentences with [MASK]; none: standard input.")
+    ] = None,
+    model: Model = None,
+    top_k: Annotated[int, typer.Option("--top-k", min=1, max=1000, help="Fillings for each mask.")] = 5,
+) -> None:
+    """What the encoder would put in place of [MASK]."""
+    from ..commands import fill
+
+    folder = Path(model) if model else call.run / "pretrain"
+    for row in fill.run(folder, text or _lines(), top_k, call.resolved.recipe.runtime):
+        if call.json:
+            call.console.json({"schema_version": 1, **row})
+            continue
+        call.console.line(row["text"])
+        for number, fillings in enumerate(row["masks"], start=1):
+            words = "  ".join(f"{f['token']} {f['probability']:.3f}" for f in fillings)
+            call.console.line(f"  [MASK] {number}:  {words}")
+
+
+@options.command(app, "predict", panel=_PANEL, flags=("threads", "device"))
+def predict(
+    call: Call,
+    model: Model = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts a batch.")] = 64,
+) -> None:
+    """Labels for texts: one line in, one line out (JSON lines with `text` work too)."""
+    from ..commands import predict
+    from ..pipeline import model_folder
+
+    folder = model_folder(call.run, model or "sentiment")
+    for row in predict.run(folder, _lines(), batch_size, call.resolved.recipe.runtime):
+        if call.json:
+            call.console.json({"schema_version": 1, **row})
+        else:
+            call.console.line(f"{row['label']}\t{row['score']:.4f}")
+
+
+def _lines() -> Iterator[str]:
+    sys.stdin.reconfigure(encoding="utf-8", errors="strict")  # type: ignore[union-attr]
+    for line in sys.stdin:
+        yield line.rstrip("\r\n")

@@ -1,0 +1,199 @@
+"""Checkpoints: the whole state of a run, published like any artifact, so that a kill costs only time.
+
+A checkpoint is `checkpoints/step-00000100/` in the stage's work folder: `model.safetensors` (float32),
+`optimizer.safetensors`, `state.json` (the counters). The newest two are kept, and the one before the
+decay, from which a larger budget continues. Times and the length of `metrics.jsonl` stand in the
+manifest, so that the three files of two runs can be compared by their hashes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ..artifact import TEMPORARY, Header, Manifest, open_artifact, publish
+from ..errors import ArtifactError
+from ..events import Emit, Note
+from .optimizer import Optimizer
+
+_NUM_KEPT = 2
+_NAME = re.compile(r"step-(\d{8,})")
+
+
+@dataclass
+class Counters:
+    """The part of a run's state that is neither weights nor optimizer; exact in JSON."""
+
+    step: int = 0
+    """Finished steps, skipped ones included."""
+    num_tokens: int = 0
+    num_skipped: int = 0
+    num_skipped_in_a_row: int = 0
+    evaluated_step: int = 0
+    """The last step whose evaluation stands in metrics.jsonl."""
+    recent_loss: float | None = None
+    """Running mean of the training loss: what divergence is measured against."""
+
+
+class Checkpoints:
+    """The checkpoints and `metrics.jsonl` of one run, in its work folder."""
+
+    def __init__(
+        self,
+        work: Path,
+        stage: str,
+        emit: Emit,
+        *,
+        environment: Mapping[str, Any] | None = None,
+        num_steps: int = 0,
+        trunk_steps: int = 0,
+    ) -> None:
+        """`trunk_steps`: up to here a run does not depend on `num_steps`; the checkpoint there is kept.
+
+        Checkpoints of a run with another `num_steps` are used up to that run's trunk only. Leave both
+        at 0 for runs that are never extended.
+        """
+        self._folder = work / "checkpoints"
+        self._metrics = work / "metrics.jsonl"
+        self._stage = stage
+        self._emit = emit
+        self._environment = dict(environment or {})
+        self._num_steps = num_steps
+        self._trunk_steps = trunk_steps
+
+    def restore(self, model: nn.Module, optimizer: Optimizer) -> tuple[Counters, float]:
+        """Load the newest valid checkpoint into both; its counters and the seconds trained so far.
+
+        Without any checkpoint nothing is loaded and the counters are zero. A damaged one is told and
+        the next older taken. ArtifactError if some exist and none can be used: never a silent restart.
+        """
+        found = self._found()
+        for path in found:
+            try:
+                manifest = open_artifact(path)
+            except ArtifactError as error:
+                self._emit(Note(f"{error}; trying the checkpoint before it", "warning"))
+                continue
+            if not self._continues(manifest):
+                continue
+            self._load(path, model, optimizer)
+            counters = Counters(**json.loads((path / "state.json").read_text()))
+            self._truncate_metrics(int(manifest.details["metrics_bytes"]))
+            self._tell_changes(manifest.environment)
+            for other in found[: found.index(path)]:  # damaged, or of a shorter run's decay
+                _remove(other)
+            return counters, float(manifest.details["seconds"])
+        if found:
+            raise ArtifactError(
+                "checkpoint.none-valid",
+                f"none of the {len(found)} checkpoints can be used",
+                where=str(self._folder),
+                hint=f"--force {self._stage.split('/')[0]} starts again from step 0",
+            )
+        self._truncate_metrics(0)
+        return Counters(), 0.0
+
+    def save(self, model: nn.Module, optimizer: Optimizer, counters: Counters, seconds: float) -> None:
+        """Publish the state after `counters.step` steps, verify it, then delete what it makes needless."""
+        target = self._folder / f"step-{counters.step:08d}"
+        with self._metrics.open("ab") as file:
+            os.fsync(file.fileno())
+            metrics_bytes = file.tell()
+        if target.exists():  # saved before a stop, and stopped again before the next step
+            try:
+                open_artifact(target)
+                return
+            except ArtifactError:
+                _remove(target)
+        config = {
+            "stage": self._stage,
+            "step": counters.step,
+            "num_steps": self._num_steps,
+            "trunk_steps": self._trunk_steps,
+        }
+        with publish(target, Header("checkpoint", config), environment=self._environment) as draft:
+            save_file(dict(_weights(model)), draft.path / "model.safetensors")
+            save_file(optimizer.state(), draft.path / "optimizer.safetensors")
+            state = json.dumps(asdict(counters), sort_keys=True, allow_nan=False)
+            (draft.path / "state.json").write_text(state + "\n")
+            draft.details.update(metrics_bytes=metrics_bytes, seconds=seconds)
+        open_artifact(target)
+        self._prune()
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Append one line to metrics.jsonl."""
+        with self._metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def _found(self) -> list[Path]:
+        """All checkpoints, the newest (highest step) first."""
+        if not self._folder.is_dir():
+            return []
+        steps = {path: m for path in self._folder.iterdir() if (m := _NAME.fullmatch(path.name))}
+        return sorted(steps, key=lambda path: int(steps[path][1]), reverse=True)
+
+    def _continues(self, manifest: Manifest) -> bool:
+        """Whether this run would have come through the state of that checkpoint."""
+        config = manifest.config
+        is_same_run = bool(config["num_steps"] == self._num_steps)
+        return is_same_run or bool(config["step"] <= min(config["trunk_steps"], self._trunk_steps))
+
+    def _prune(self) -> None:
+        kept_step = f"step-{self._trunk_steps:08d}"
+        for path in self._found()[_NUM_KEPT:]:
+            if not (self._trunk_steps and path.name == kept_step):
+                _remove(path)
+
+    @torch.no_grad()
+    def _load(self, path: Path, model: nn.Module, optimizer: Optimizer) -> None:
+        tensors = load_file(path / "model.safetensors")
+        weights = _weights(model)
+        if {n: t.shape for n, t in tensors.items()} != {n: p.shape for n, p in weights.items()}:
+            raise ArtifactError("checkpoint.mismatch", "is of a model of another shape", where=str(path))
+        for name, parameter in weights.items():
+            parameter.copy_(tensors[name])
+        try:
+            optimizer.load_state(load_file(path / "optimizer.safetensors"))
+        except ValueError as error:
+            raise ArtifactError("checkpoint.mismatch", str(error), where=str(path)) from error
+
+    def _truncate_metrics(self, num_bytes: int) -> None:
+        self._metrics.parent.mkdir(parents=True, exist_ok=True)
+        with self._metrics.open("ab") as file:
+            if file.tell() < num_bytes:
+                self._emit(Note(f"{self._metrics.name} is shorter than at the checkpoint", "warning"))
+            file.truncate(min(num_bytes, file.tell()))
+            os.fsync(file.fileno())
+
+    def _tell_changes(self, old: Mapping[str, Any]) -> None:
+        changes = [
+            f"{name}: {old[name]} -> {value}"
+            for name, value in self._environment.items()
+            if name in old and old[name] != value
+        ]
+        if changes:
+            told = "; ".join(changes)
+            self._emit(Note(f"continues in another environment ({told}); the bits may differ", "warning"))
+
+
+def _weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters by name, tied ones once."""
+    return dict(model.named_parameters())
+
+
+def _remove(path: Path) -> None:
+    """Delete a checkpoint so that a kill half-way leaves no damaged one under its name."""
+    gone = path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}")
+    path.rename(gone)
+    shutil.rmtree(gone)

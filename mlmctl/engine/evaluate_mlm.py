@@ -1,0 +1,134 @@
+"""Measures a masked-language model on the frozen validation masks, always in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import nn
+
+from ..errors import ArtifactError
+from ..measure import masked_lm
+from ..signals import StopRequest, stop
+from ..text.blocks import Blocks
+from ..text.masking import IGNORED
+from ..text.npy import open_array
+from ..text.specials import Specials
+from .masked_lm import sparse_logits, to_batch
+
+_TOKENS_PER_BATCH = 2048
+_WINDOW = 12  # tokens shown on each side of a filled word
+
+
+@dataclass(frozen=True)
+class FrozenMasks:
+    """The validation blocks with the masks that were drawn once, and what a guess would score on them."""
+
+    input_ids: NDArray[Any]
+    """[num_blocks, block_length], masked."""
+    labels: NDArray[np.int32]
+    """[num_blocks, block_length], -100 where nothing is predicted."""
+    specials: Specials
+    baselines: Mapping[str, float]
+    """unigram_loss and uniform_loss of all blocks."""
+
+    @classmethod
+    def open(cls, policy: Path, blocks_folder: Path) -> FrozenMasks:
+        """From the artifacts `mask/policy` and `mask/blocks`. ArtifactError if they do not fit."""
+        blocks = Blocks.open(blocks_folder, "valid")
+        input_ids = open_array(policy / "valid.input_ids.npy", blocks.ids.dtype)
+        labels = open_array(policy / "valid.labels.npy", np.dtype(np.int32))
+        if input_ids.shape != labels.shape or input_ids.shape[1] != blocks.block_length:
+            raise ArtifactError("artifact.shape", "the frozen masks do not fit the blocks", where=str(policy))
+        counts = blocks.unigrams(blocks_folder)
+        baselines = {
+            "unigram_loss": masked_lm.unigram_loss(labels[labels != IGNORED], counts),
+            "uniform_loss": masked_lm.uniform_loss(len(counts)),
+        }
+        return cls(input_ids, labels, blocks.specials, baselines)
+
+    @property
+    def num_tokens(self) -> int:
+        return int(self.input_ids.size)
+
+
+def evaluate(
+    model: nn.Module,
+    masks: FrozenMasks,
+    device: torch.device,
+    max_tokens: int | None = None,
+    stop: StopRequest = stop,
+) -> dict[str, float]:
+    """valid_loss (nats a masked token) and valid_accuracy on the first `max_tokens` tokens, or on all.
+
+    The model is to be in eval mode. InterruptedRun, between two batches, if a signal came.
+    """
+    num_blocks, length = masks.input_ids.shape
+    if max_tokens is not None:
+        num_blocks = min(num_blocks, max(1, max_tokens // length))
+    at_once = max(1, _TOKENS_PER_BATCH // length)
+    total = masked_lm.Sums()
+    for first in range(0, num_blocks, at_once):
+        stop.raise_if_requested()
+        rows = slice(first, min(first + at_once, num_blocks))
+        total += _sums(model, masks, rows, device)
+    return {"valid_loss": total.loss, "valid_accuracy": total.accuracy}
+
+
+@torch.no_grad()
+def _sums(model: nn.Module, masks: FrozenMasks, rows: slice, device: torch.device) -> masked_lm.Sums:
+    labels = np.asarray(masks.labels[rows]).ravel()
+    positions = np.flatnonzero(labels != IGNORED)
+    if not len(positions):
+        return masked_lm.Sums()
+    batch = to_batch(np.asarray(masks.input_ids[rows], np.int64), masks.specials.pad)
+    batch["positions"] = torch.from_numpy(positions)
+    batch = {name: tensor.to(device) for name, tensor in batch.items()}
+    wanted = torch.from_numpy(labels[positions].astype(np.int64)).to(device)
+    logits = sparse_logits(model, batch).float()  # [n, vocab_size]
+    nll = nn.functional.cross_entropy(logits, wanted, reduction="none")
+    return masked_lm.sums(nll.cpu().numpy(), (logits.argmax(dim=-1) == wanted).cpu().numpy())
+
+
+@torch.no_grad()
+def filled_sentence(
+    model: nn.Module, masks: FrozenMasks, tokenizer: Tokenizer, number: int, device: torch.device
+) -> str:
+    """A piece of a validation block in which one whole word was hidden and is filled by the model.
+
+    `number` chooses the block. The right word follows in parentheses where the guess is another.
+    """
+    row = number % len(masks.labels)
+    ids = np.asarray(masks.input_ids[row], np.int64)
+    labels = np.asarray(masks.labels[row])
+    text_ids = np.where(labels == IGNORED, ids, labels)  # what was there before anything was masked
+    place = _whole_word(labels, text_ids, tokenizer)
+    if place is None:
+        return ""
+    hidden = text_ids.copy()
+    hidden[place] = masks.specials.mask
+    batch = to_batch(hidden[None], masks.specials.pad)
+    batch["positions"] = torch.tensor([place])
+    guess = int(sparse_logits(model, {name: t.to(device) for name, t in batch.items()})[0].argmax())
+    left = tokenizer.decode(text_ids[max(0, place - _WINDOW) : place].tolist())
+    right = tokenizer.decode(text_ids[place + 1 : place + 1 + _WINDOW].tolist())
+    told = "" if guess == text_ids[place] else f" ({tokenizer.decode([int(text_ids[place])])})"
+    filled = tokenizer.decode([guess], skip_special_tokens=False)
+    return f"{left} [{filled}]{told} {right}".strip()
+
+
+def _whole_word(labels: NDArray[Any], text_ids: NDArray[Any], tokenizer: Tokenizer) -> int | None:
+    """The place of the first masked token that is a word of at least four letters by itself."""
+    for place in np.flatnonzero(labels != IGNORED).tolist():
+        token = tokenizer.id_to_token(int(text_ids[place])) or ""
+        following = int(text_ids[place + 1]) if place + 1 < len(text_ids) else -1
+        goes_on = following >= 0 and (tokenizer.id_to_token(following) or "").startswith("##")
+        if len(token) >= 4 and token.isalpha() and not goes_on:
+            return int(place)
+    return None

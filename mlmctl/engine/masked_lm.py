@@ -1,0 +1,93 @@
+"""What pretraining learns from: masked batches of blocks, and the loss at the masked places only.
+
+The stock model would compute logits for every token and throw five of six away. `sparse_logits` asks
+the stock encoder for its hidden states, gathers the masked ones, and applies the stock head and decoder
+to those: the same numbers with a third less arithmetic at a vocabulary of 8,192, and far less memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..text import masking, order
+from ..text.blocks import Blocks
+
+
+class MaskedLanguageWork:
+    """The `Work` of pretraining: step s reads the next `blocks_per_step` blocks of the shuffled epochs."""
+
+    def __init__(
+        self,
+        blocks: Blocks,
+        seed: int,
+        blocks_per_step: int,
+        blocks_per_micro_batch: int,
+        rate: Callable[[int], float],
+    ) -> None:
+        self._blocks = blocks
+        self._seed = seed
+        self._blocks_per_step = blocks_per_step
+        self._blocks_per_micro_batch = blocks_per_micro_batch
+        self._rate = rate
+
+    def num_micro_batches(self, step: int) -> int:
+        return -(-self._blocks_per_step // self._blocks_per_micro_batch)
+
+    def total_weight(self, step: int) -> float:
+        """The number of masked tokens of the step, known without drawing the masks."""
+        _, numbers = order.blocks_at(
+            self._seed, step * self._blocks_per_step, self._blocks_per_step, self._blocks.num_blocks
+        )
+        num_maskable = self._blocks.maskable[numbers].astype(np.int64)
+        return float(masking.num_masked(num_maskable, self._rate(step)).sum())
+
+    def micro_batch(self, step: int, number: int) -> dict[str, Tensor]:
+        """input_ids [B, L]; positions (in the flattened batch), labels, weights [B * C]; see `masking`."""
+        first = number * self._blocks_per_micro_batch
+        count = min(self._blocks_per_micro_batch, self._blocks_per_step - first)
+        epochs, numbers = order.blocks_at(
+            self._seed, step * self._blocks_per_step + first, count, self._blocks.num_blocks
+        )
+        rate, specials = self._rate(step), self._blocks.specials
+        masked = masking.mask_tokens(
+            self._blocks.rows(numbers),
+            masking.block_keys(self._seed, epochs, numbers),
+            rate,
+            specials,
+            masking.capacity(self._blocks.block_length, rate),
+        )
+        batch = to_batch(masked.input_ids, specials.pad)
+        offsets = np.arange(count, dtype=np.int64)[:, None] * self._blocks.block_length
+        batch["positions"] = torch.from_numpy((masked.positions + offsets).ravel())
+        batch["labels"] = torch.from_numpy(masked.labels.ravel())
+        batch["weights"] = torch.from_numpy(masked.weights.ravel())
+        return batch
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        """Sum of the cross-entropies of the masked tokens, in float32."""
+        logits = sparse_logits(model, batch)  # [B * C, vocab_size]
+        losses = nn.functional.cross_entropy(logits.float(), batch["labels"], reduction="none")
+        return torch.dot(losses, batch["weights"])
+
+
+def to_batch(input_ids: NDArray[np.int64], pad: int) -> dict[str, Tensor]:
+    """input_ids [B, L], and an attention_mask only if something is padded: no mask is no work."""
+    batch = {"input_ids": torch.from_numpy(input_ids)}
+    is_token = input_ids != pad
+    if not is_token.all():
+        batch["attention_mask"] = torch.from_numpy(is_token.astype(np.int64))
+    return batch
+
+
+def sparse_logits(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    """Logits [n, vocab_size] of a stock masked-language model at `positions` [n] of the flattened batch."""
+    encoded = model.base_model(input_ids=batch["input_ids"], attention_mask=batch.get("attention_mask"))
+    hidden = encoded.last_hidden_state.flatten(0, 1)  # [B * L, hidden_size]
+    logits: Tensor = model.decoder(model.head(hidden.index_select(0, batch["positions"])))
+    return logits

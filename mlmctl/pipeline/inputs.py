@@ -1,0 +1,108 @@
+"""What comes from outside the run folder: the corpus, labelled data, models; each with a fingerprint.
+
+What a command does not name is looked for where the user would expect it: in the recipe, then in what
+the run folder was made from (the corpus) or beside the run folder (labelled data), and at last in the
+small built-in English set, with a warning. Nothing here touches the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import samples
+from ..artifact import MANIFEST, HashCache, digest, open_artifact, read_manifest, sha256_file
+from ..errors import ArtifactError, UsageError
+from ..events import Emit, Note
+from ..text.corpus import Source, fingerprint, resolve
+
+SPOOL = ".spool"
+_SUFFIXES = (".jsonl", ".csv", ".tsv")
+_MODEL_FILES = ("config.json", "*.safetensors", "tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Text to learn from. `sources` is empty if it is gone and only its recorded fingerprint is known."""
+
+    sources: Sequence[Source]
+    fingerprint: str
+    paths: Sequence[str]
+    built_in: bool = False
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A file of labelled data."""
+
+    path: Path
+    fingerprint: str
+    built_in: bool = False
+
+
+def corpus(run: Path, paths: Sequence[str], cache: HashCache, emit: Emit) -> Corpus:
+    """The corpus a command means: the paths it names, else the recorded one, else the built-in one."""
+    if paths:
+        sources = resolve(paths, run / SPOOL, emit)
+        kept = [str(source.path.resolve()) for source in sources]
+        return Corpus(sources, fingerprint(sources, cache.sha256), kept)
+    recorded = _recorded_corpus(run)
+    if recorded is not None:
+        known_fingerprint, known_paths = recorded
+        if known_paths and all(Path(path).exists() for path in known_paths):
+            return corpus(run, known_paths, cache, emit)
+        return Corpus((), known_fingerprint, known_paths)
+    emit(Note("no corpus named: using the small built-in English one; name your own text files", "warning"))
+    sources = resolve([str(samples.path("corpus.txt"))], run / SPOOL, emit)
+    return Corpus(
+        sources, fingerprint(sources, cache.sha256), [str(samples.path("corpus.txt"))], built_in=True
+    )
+
+
+def labelled(run: Path, stage: str, task: str, named: str, cache: HashCache, emit: Emit) -> Labelled:
+    """Labelled data for `stage` (finetune, evaluate): named, else beside the run folder, else built in."""
+    if named:
+        path = Path(named)
+        if not path.is_file():
+            what = "is not a file" if path.exists() else "does not exist"
+            raise UsageError("usage.no-data", what, where=named, hint="--data FILE.jsonl|.csv|.tsv")
+        return Labelled(path, cache.sha256(path))
+    stem = task if stage == "finetune" else f"{task}-test"
+    for suffix in _SUFFIXES:
+        beside = run.resolve().parent / f"{stem}{suffix}"
+        if beside.is_file():
+            emit(Note(f"no data named: using {beside.name} beside the run folder"))
+            return Labelled(beside, cache.sha256(beside))
+    path = samples.path(f"{task}-{'train' if stage == 'finetune' else 'test'}.jsonl")
+    emit(Note(f"no data named: using the small built-in {task} set; name your own with --data", "warning"))
+    return Labelled(path, sha256_file(path), built_in=True)
+
+
+def model(folder: Path, cache: HashCache) -> str:
+    """The fingerprint of a model folder, ours (verified) or a stock one (by the files that are read)."""
+    if (folder / MANIFEST).exists():
+        return open_artifact(folder, cache).fingerprint
+    if not (folder / "config.json").is_file():
+        hint = "a folder with config.json and model.safetensors"
+        raise ArtifactError("artifact.missing", "is no model folder", where=str(folder), hint=hint)
+    files = sorted({path for pattern in _MODEL_FILES for path in folder.glob(pattern)})
+    return digest({path.name: cache.sha256(path) for path in files})
+
+
+def tokenizer(folder: Path) -> str:
+    """The fingerprint of a pinned tokenizer: its content, wherever it lies and whoever made it."""
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        hint = "--tokenizer takes a folder with tokenizer.json"
+        raise UsageError("usage.no-tokenizer", "has no tokenizer.json", where=str(folder), hint=hint)
+    return sha256_file(path)
+
+
+def _recorded_corpus(run: Path) -> tuple[str, list[str]] | None:
+    for name in ("tokenizer", "mask/blocks"):
+        if (run / name / MANIFEST).exists():
+            manifest = read_manifest(run / name)
+            if "corpus" in manifest.inputs:
+                return manifest.inputs["corpus"], list(manifest.details.get("corpus", []))
+    return None

@@ -1,0 +1,83 @@
+"""A fine-tuned model as everybody meets it: opened from its folder, asked, without knowing its task.
+
+`task.json` in the folder holds what the weights do not say: the task, the block length, the settings.
+The tasks are the explicit table below.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from transformers import PreTrainedModel
+
+from ..artifact import write_file
+from ..engine import model as models
+from ..errors import ArtifactError
+from ..text import vocabulary
+from .features import Features
+from .sentiment import Classification
+from .task import Settings, Task
+
+TASKS: dict[str, Task] = {task.name: task for task in (Classification(),)}
+
+_FILE = "task.json"
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A model with its task, its tokenizer and all it needs to answer."""
+
+    task: Task
+    settings: Settings
+    model: PreTrainedModel
+    tokenizer: Tokenizer
+    block_length: int
+
+    def features(self, data: Any) -> Features:
+        """The windows of the task's data."""
+        specials = vocabulary.special_ids(self.tokenizer)
+        return self.task.features(data, self.tokenizer, specials, self.block_length)
+
+    def predict(self, features: Features, batch_size: int) -> Any:
+        """The task's predictions."""
+        return self.task.predict(self.model, features, batch_size)
+
+    def answer(self, texts: Sequence[str], batch_size: int) -> list[dict[str, Any]]:
+        """One answer for each text, in order."""
+        features = self.features(self.task.unlabelled(texts))
+        return self.task.answers(self.predict(features, batch_size), self.settings)
+
+
+def write_task(folder: Path, task: Task, settings: Settings, block_length: int) -> None:
+    """Write `task.json`."""
+    content = {"task": task.name, "block_length": block_length, "settings": dict(settings)}
+    write_file(folder / _FILE, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def open_adapted(folder: Path, device: torch.device) -> Adapted:
+    """The fine-tuned model in `folder`, in eval mode on `device`. ArtifactError if it is none."""
+    path = folder / _FILE
+    try:
+        content = json.loads(path.read_bytes())
+        task = TASKS[content["task"]]
+        settings, block_length = content["settings"], int(content["block_length"])
+    except FileNotFoundError:
+        raise ArtifactError(
+            "artifact.no-task",
+            f"has no {_FILE}: it is not a model made by finetune",
+            where=str(folder),
+            hint="mlmctl finetune makes one",
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise ArtifactError("artifact.damaged", "cannot be read", where=str(path)) from None
+    model, report = models.load(folder, task.model_class, device=device)
+    if report.new:
+        missing = ", ".join(report.new)
+        raise ArtifactError("artifact.missing-tensor", f"has no tensors {missing}", where=str(folder))
+    return Adapted(task, settings, model, vocabulary.load(folder), block_length)

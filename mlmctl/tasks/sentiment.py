@@ -1,0 +1,156 @@
+"""Text classification: one of any number of labels for each text, sentiment being the usual case.
+
+The labels of the data are the labels of the model (`id2label`), so the stock `text-classification`
+pipeline answers with the same names. A text of several windows gets the mean of their logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import ModernBertForSequenceClassification, PreTrainedModel
+
+from ..config import EvaluateConfig, FinetuneConfig
+from ..errors import DataError
+from ..events import Emit
+from ..measure import classification
+from ..text.specials import Specials
+from . import labelled
+from .features import Features, windows
+from .inference import over_windows
+from .labelled import Labelled
+from .task import Report, Settings
+
+_NUM_ERRORS = 50
+_DECIMALS = 4  # of probabilities: what threads and padding cannot change
+_UNKNOWN = -1
+
+
+class Classification:
+    """The `Task` of classifying texts."""
+
+    name = "sentiment"
+    model_class: type[PreTrainedModel] = ModernBertForSequenceClassification
+
+    def read(
+        self,
+        path: Path,
+        config: FinetuneConfig | EvaluateConfig,
+        emit: Emit,
+        settings: Settings | None = None,
+    ) -> Labelled:
+        """See `labelled.read`: at evaluation a label that the model does not have is a DataError."""
+        return labelled.read(path, config, emit, known=settings["labels"] if settings else ())
+
+    def trainable(self, data: Labelled) -> NDArray[np.int64]:
+        return np.flatnonzero(~data.is_empty)
+
+    def sample(self, data: Labelled, num_examples: int, seed: int) -> NDArray[np.int64]:
+        try:
+            return labelled.sample(data.labels, num_examples, seed)
+        except ValueError as error:
+            raise DataError("data.too-few", str(error), hint="raise --max-examples") from None
+
+    def unlabelled(self, texts: Sequence[str]) -> Labelled:
+        unknown = np.full(len(texts), _UNKNOWN, dtype=np.int64)
+        hashes = np.zeros(len(texts), dtype=np.uint64)
+        return Labelled(texts, unknown, np.arange(1, len(texts) + 1), hashes, names=())
+
+    def settings(self, data: Labelled) -> dict[str, Any]:
+        return {"labels": list(data.names)}
+
+    def head(self, settings: Settings, dropout: float) -> dict[str, Any]:
+        labels = settings["labels"]
+        return {
+            "num_labels": len(labels),
+            "id2label": dict(enumerate(labels)),
+            "label2id": {label: number for number, label in enumerate(labels)},
+            "problem_type": "single_label_classification",
+            "classifier_pooling": "mean",
+            "classifier_dropout": dropout,
+        }
+
+    def features(
+        self, data: Labelled, tokenizer: Tokenizer, specials: Specials, block_length: int
+    ) -> Features:
+        """Windows with the target `labels` [num_windows]."""
+        cut = windows(data.texts, tokenizer, specials, block_length)
+        return replace(cut, targets={"labels": data.labels[cut.examples]})
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        """Cross-entropy of each window times its weight, summed."""
+        losses = functional.cross_entropy(_logits(model, batch), batch["labels"], reduction="none")  # [B]
+        return (losses * batch["weights"]).sum()
+
+    def predict(self, model: nn.Module, features: Features, batch_size: int) -> NDArray[np.float64]:
+        """Probabilities [num_examples, num_labels] of the mean logits of each example's windows."""
+        logits = over_windows(model, _logits, features, batch_size).astype(np.float64)
+        num_examples = int(features.examples[-1]) + 1 if len(features.examples) else 0
+        means = np.zeros((num_examples, logits.shape[1]))
+        np.add.at(means, features.examples, logits * features.weights[:, None].astype(np.float64))
+        odds = np.exp(means - means.max(axis=1, keepdims=True, initial=-np.inf))
+        return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+
+    def answers(self, predictions: NDArray[np.float64], settings: Settings) -> list[dict[str, Any]]:
+        """{label, score, probabilities: {label: probability}}"""
+        labels = settings["labels"]
+        rounded = predictions.round(_DECIMALS).tolist()
+        return [
+            {"label": labels[best], "score": row[best], "probabilities": dict(zip(labels, row, strict=True))}
+            for best, row in zip(predictions.argmax(axis=1).tolist(), rounded, strict=True)
+        ]
+
+    def score(self, data: Labelled, predictions: NDArray[np.float64], settings: Settings) -> Report:
+        """Accuracy, macro F1 and what they are made of; all from the confusion matrix."""
+        labels = settings["labels"]
+        best = predictions.argmax(axis=1)
+        confusion = classification.confusion_matrix(data.labels, best, len(labels))
+        scores = classification.label_scores(confusion)
+        metrics = {
+            "accuracy": classification.accuracy(confusion),
+            "macro_f1": classification.macro_f1(confusion),
+            "majority_accuracy": classification.majority_accuracy(confusion),
+            "num_labels": len(labels),
+            **labelled.facts(data),
+            "confusion": confusion.tolist(),
+            "labels": {
+                name: {
+                    "precision": float(scores.precision[n]),
+                    "recall": float(scores.recall[n]),
+                    "f1": float(scores.f1[n]),
+                    "num_examples": int(scores.support[n]),
+                }
+                for n, name in enumerate(labels)
+            },
+        }
+        rows = [
+            {
+                "row": row,
+                "label": labels[label],
+                "prediction": answer["label"],
+                "probabilities": answer["probabilities"],
+            }
+            for row, label, answer in zip(
+                data.rows.tolist(), data.labels.tolist(), self.answers(predictions, settings), strict=True
+            )
+        ]
+        wrong = np.flatnonzero(best != data.labels)
+        surest = wrong[np.argsort(-predictions[wrong, best[wrong]].round(_DECIMALS), kind="stable")]
+        errors = [{**rows[n], "text": data.texts[n]} for n in surest[:_NUM_ERRORS]]
+        return Report(metrics, headline="accuracy", predictions=rows, errors=errors)
+
+
+def _logits(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """Logits [B, num_labels] in float32."""
+    output = model(input_ids=batch["input_ids"], attention_mask=batch.get("attention_mask"))
+    logits: Tensor = output.logits
+    return logits.to(torch.float32)

@@ -1,0 +1,115 @@
+"""What a task is: the few things that fine-tuning and evaluation have to ask, and nothing more.
+
+The stages know examples, windows, a loss and a report; what a label, an answer or a tag is, only the
+task knows. A new task is one file with these methods and one line in `registry.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ..config import EvaluateConfig, FinetuneConfig
+from ..events import Emit
+from ..text.specials import Specials
+from .features import Features
+
+Settings = Mapping[str, Any]
+"""What a model must be told beside its weights, as plain JSON: written by finetune, read by all others."""
+
+
+class Data(Protocol):
+    """Examples of a task in the order of their file."""
+
+    @property
+    def hashes(self) -> NDArray[np.uint64]:
+        """A hash of each example's text [num_examples], by which the same text is found elsewhere."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, numbers: NDArray[np.int64]) -> Data:
+        """The examples of these numbers, in this order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of an evaluation: plain JSON values, the same bytes every time."""
+
+    metrics: dict[str, Any]
+    """Numbers, or tables of numbers; metrics common to all tasks are added by the stage."""
+    headline: str
+    """The name of the metric that sums the result up."""
+    predictions: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    """One object an example, in the order of the data."""
+    errors: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    """The worst mistakes, worst first."""
+
+
+class Task(Protocol):
+    """One task; the methods hold no state. `Any` stands for the task's own kind of `Data` or predictions."""
+
+    name: str
+    model_class: type[PreTrainedModel]
+
+    def read(
+        self,
+        path: Path,
+        config: FinetuneConfig | EvaluateConfig,
+        emit: Emit,
+        settings: Settings | None = None,
+    ) -> Any:
+        """The examples of a file. With `settings` (of a model), what the model cannot know is an error.
+
+        DataError names the row of whatever cannot be used.
+        """
+        ...
+
+    def trainable(self, data: Any) -> NDArray[np.int64]:
+        """Numbers of the examples that can be learned from (a blank text cannot)."""
+        ...
+
+    def sample(self, data: Any, num_examples: int, seed: int) -> NDArray[np.int64]:
+        """Numbers (ascending) of a seeded sample that represents the data. DataError if it cannot."""
+        ...
+
+    def unlabelled(self, texts: Sequence[str]) -> Any:
+        """Data without answers, for `predict`."""
+        ...
+
+    def settings(self, data: Any) -> dict[str, Any]:
+        """What a model trained on this data must remember."""
+        ...
+
+    def head(self, settings: Settings, dropout: float) -> dict[str, Any]:
+        """The fields of the model's configuration that make its head."""
+        ...
+
+    def features(self, data: Any, tokenizer: Tokenizer, specials: Specials, block_length: int) -> Features:
+        """The windows of all examples, with their targets."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        """The sum of the weighted losses of a batch: a float32 scalar."""
+        ...
+
+    def predict(self, model: nn.Module, features: Features, batch_size: int) -> Any:
+        """Predictions for all examples; the model is in eval mode and no gradients are asked for."""
+        ...
+
+    def answers(self, predictions: Any, settings: Settings) -> list[dict[str, Any]]:
+        """One object for each example, as `mlmctl predict` prints it."""
+        ...
+
+    def score(self, data: Any, predictions: Any, settings: Settings) -> Report:
+        """Compare predictions with what the data says."""
+        ...

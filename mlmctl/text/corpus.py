@@ -1,0 +1,214 @@
+"""Which files a corpus is: names on the command line become a list of `Source`.
+
+Formats and compressions are two explicit tables of suffixes. Nothing is guessed from the content, and
+nothing outside the tables is read: an archive, a picture or a model file in a folder of text would
+otherwise become training data without anybody noticing.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+import secrets
+import stat
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..artifact import TEMPORARY, digest
+from ..errors import DataError, UsageError
+from ..events import Emit, Note
+
+FORMATS = {".txt": "text", ".jsonl": "jsonl"}
+"""Suffix to format: plain text, or one JSON object a line."""
+
+COMPRESSIONS = {".gz": "gz"}
+"""Second suffix to compression."""
+
+_ARCHIVES = {".zip", ".tar", ".tgz", ".tbz", ".txz", ".7z", ".rar", ".jar"}
+_TABLE = " ".join(FORMATS) + ", plain or with " + " ".join(COMPRESSIONS)
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_REMOTE = re.compile(r"[a-z][a-z0-9+.-]+://")
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of the corpus."""
+
+    path: Path
+    name: str
+    """As shown to people: what they wrote, with unprintable characters escaped."""
+    compression: str
+    """"" or "gz"."""
+    size: int
+    """Bytes on disk."""
+    format: str
+    """"text" or "jsonl"."""
+
+
+def resolve(paths: Sequence[str], spool: Path, emit: Emit) -> list[Source]:
+    """The files that `paths` name (files, folders, globs, `-`), in order, each file once.
+
+    Folders are searched recursively for known suffixes, sorted by the bytes of the relative path;
+    hidden entries and links to folders in them are passed over. Standard input is spooled into the
+    folder `spool` under the hash of its content, so that the same input is the same file.
+
+    UsageError for a path that does not exist; DataError for what exists but is not text of a known kind.
+    """
+    if not paths:
+        raise UsageError("usage.no-corpus", "no corpus is named", hint="name files, folders or - for stdin")
+    sources: dict[str, Source] = {}
+    for path in paths:
+        found = [_spooled(spool)] if path == "-" else _found(path, emit)
+        for source in found:
+            known = sources.setdefault(os.path.realpath(source.path), source)
+            if known is not source:
+                emit(Note(f"{source.name} is named twice and read once"))
+    return list(sources.values())
+
+
+def fingerprint(sources: Sequence[Source], hash_file: Callable[[Path], str]) -> str:
+    """Hash of the raw contents in order and of how they are read; names and places are not in it."""
+    return digest([[source.format, source.compression, hash_file(source.path)] for source in sources])
+
+
+def shown(path: str) -> str:
+    """A path as it may be printed: escape sequences and undecodable bytes as backslash escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
+
+
+def _found(path: str, emit: Emit) -> Iterator[Source]:
+    mode = _mode(path)
+    if mode is None:
+        names = sorted(glob.glob(path, recursive=True), key=os.fsencode) if _is_pattern(path) else []
+        if not names:
+            raise _missing(path)
+        for name in names:
+            if os.path.isdir(name):
+                yield from _folder(name, emit)
+            else:
+                yield _file(name, _mode(name))
+    elif stat.S_ISDIR(mode):
+        yield from _folder(path, emit)
+    else:
+        yield _file(path, mode)
+
+
+def _mode(path: str) -> int | None:
+    """The file mode behind a path, None where there is nothing; DataError for a dangling link."""
+    try:
+        return os.stat(path).st_mode
+    except ValueError:
+        raise UsageError("usage.path", "is not a path", where=shown(path)) from None
+    except (FileNotFoundError, NotADirectoryError):
+        if os.path.islink(path):
+            target = shown(os.readlink(path))
+            raise DataError(
+                "data.dangling-link", f"is a link to {target}, which does not exist", where=shown(path)
+            ) from None
+        return None
+
+
+def _is_pattern(path: str) -> bool:
+    return glob.has_magic(path) and not _REMOTE.match(path)
+
+
+def _missing(path: str) -> UsageError:
+    if _REMOTE.match(path):
+        return UsageError(
+            "usage.remote",
+            "is a remote path, and only local files are read",
+            where=shown(path),
+            hint="download it, or pipe it in: ... | mlmctl ... -",
+        )
+    if _is_pattern(path):
+        return UsageError("usage.no-match", "no file matches this pattern", where=shown(path))
+    hint = "check the spelling and the working folder"
+    if _HUB_NAME.fullmatch(path) and Path(path).suffix not in FORMATS | COMPRESSIONS:
+        hint = "nothing was looked up on a network; a hub data set is written hf://datasets/OWNER/NAME"
+    return UsageError("usage.no-such-path", "does not exist", where=shown(path), hint=hint)
+
+
+def _file(path: str, mode: int | None) -> Source:
+    if mode is None or not stat.S_ISREG(mode):
+        raise DataError(
+            "data.not-a-file", "is not a regular file", where=shown(path), hint="use - for standard input"
+        )
+    kind = _kind(path)
+    if kind is None:
+        suffix = Path(path).suffix.lower()
+        if suffix in _ARCHIVES or any(s.lower() == ".tar" for s in Path(path).suffixes):
+            raise DataError(
+                "data.archive",
+                "is an archive; none is ever unpacked",
+                where=shown(path),
+                hint="unpack it first",
+            )
+        raise DataError(
+            "data.unknown-suffix",
+            f"has {'the suffix ' + shown(suffix) if suffix else 'no suffix'}; read are {_TABLE}",
+            where=shown(path),
+            hint="rename it, or pipe it in through -",
+        )
+    return Source(Path(path), shown(path), kind[0], os.stat(path).st_size, kind[1])
+
+
+def _kind(path: str) -> tuple[str, str] | None:
+    """(compression, format) by the tables of suffixes, or None."""
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+    compression = COMPRESSIONS.get(suffixes[-1], "") if suffixes else ""
+    if compression:
+        suffixes.pop()
+    form = FORMATS.get(suffixes[-1]) if suffixes else None
+    return None if form is None else (compression, form)
+
+
+def _folder(folder: str, emit: Emit) -> Iterator[Source]:
+    names, num_others = [], 0
+    for parent, folders, files in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if name.startswith(".") or _kind(name) is None:
+                num_others += 1
+            else:
+                names.append(os.path.relpath(os.path.join(parent, name), folder))
+    if not names:
+        raise DataError(
+            "data.no-text",
+            f"holds no text ({num_others:,} other files); read are {_TABLE}",
+            where=shown(folder),
+        )
+    if num_others:
+        emit(Note(f"{shown(folder)}: {len(names):,} files of text; {num_others:,} others are passed over"))
+    for name in sorted(names, key=os.fsencode):
+        path = os.path.join(folder, name)
+        yield _file(path, _mode(path))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _spooled(spool: Path) -> Source:
+    """Standard input as a file: written under a temporary name, renamed to the hash of its content."""
+    spool.mkdir(parents=True, exist_ok=True)
+    temporary = spool / f"{TEMPORARY}stdin-{secrets.token_hex(4)}"
+    content_hash, size = hashlib.sha256(), 0
+    try:
+        with temporary.open("xb") as file:
+            while chunk := sys.stdin.buffer.read(_CHUNK):
+                content_hash.update(chunk)
+                size += len(chunk)
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        path = spool / f"stdin-{content_hash.hexdigest()}.txt"
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return Source(path, "standard input", "", size, "text")

@@ -1,0 +1,169 @@
+"""The pipeline on stages of three lines: fresh, stale, refused, resumed, extended, locked."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlmctl.artifact import MANIFEST
+from mlmctl.config import RuntimeConfig
+from mlmctl.errors import ArtifactError, BusyError
+from mlmctl.events import Event, Note
+from mlmctl.pipeline import Node, execute, preview
+from mlmctl.pipeline.lock import locked
+from mlmctl.stages.stage import Stage
+
+
+@pytest.fixture(autouse=True)
+def quick_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlmctl.engine.runtime.environment", lambda runtime: {})
+
+
+def writes(content: str) -> Callable[[Stage], dict[str, Any]]:
+    def run(stage: Stage) -> dict[str, Any]:
+        (stage.out / "x").write_text(content)
+        return {"length": len(content)}
+
+    return run
+
+
+def nodes(run: Path, content: str = "a", vocab: int = 1, steps: int = 1, width: int = 1) -> list[Node]:
+    return [
+        Node("tokenizer", writes(content), {"vocab": vocab}, {}, {"corpus": content}),
+        Node(
+            "pretrain",
+            writes(f"{steps} {width}"),
+            {"steps": steps, "width": width},
+            {"tokenizer": run / "tokenizer"},
+            replaceable=False,
+            extendable=("steps",),
+        ),
+    ]
+
+
+def bring_up(run: Path, made: list[Node], force: tuple[str, ...] = (), emit: Any = None) -> list[str]:
+    events: list[Event] = []
+    reports = execute(
+        run, lambda cache: made, runtime=RuntimeConfig(), emit=emit or events.append, force=force
+    )
+    return [report.status for report in reports]
+
+
+def test_the_second_time_nothing_is_to_be_done(tmp_path: Path) -> None:
+    assert bring_up(tmp_path, nodes(tmp_path)) == ["ran", "ran"]
+    assert bring_up(tmp_path, nodes(tmp_path)) == ["fresh", "fresh"]
+
+
+def test_a_stale_tokenizer_is_made_again_and_a_trained_model_is_not_thrown_away(tmp_path: Path) -> None:
+    bring_up(tmp_path, nodes(tmp_path))
+    with pytest.raises(ArtifactError, match="input tokenizer changed") as caught:
+        bring_up(tmp_path, nodes(tmp_path, vocab=2))
+    assert caught.value.exit_code == 5
+    assert (tmp_path / "pretrain" / MANIFEST).exists()
+    assert bring_up(tmp_path, nodes(tmp_path, vocab=2), force=("pretrain",)) == ["fresh", "ran"]
+
+
+def test_fault_23_a_changed_recipe_is_refused_with_the_field(tmp_path: Path) -> None:
+    bring_up(tmp_path, nodes(tmp_path))
+    with pytest.raises(ArtifactError, match=r"width: 1 -> 2.*--force pretrain"):
+        bring_up(tmp_path, nodes(tmp_path, width=2))
+
+
+def test_fault_23_a_begun_stage_is_refused_too(tmp_path: Path) -> None:
+    made = nodes(tmp_path)
+
+    def fails(stage: Stage) -> dict[str, Any]:
+        (stage.work / "state").write_text("1")
+        raise ArtifactError("test", "stopped")
+
+    broken = Node("pretrain", fails, made[1].config, made[1].reads, replaceable=False, extendable=("steps",))
+    with pytest.raises(ArtifactError, match="stopped"):
+        bring_up(tmp_path, [made[0], broken])
+    assert not (tmp_path / "pretrain").exists()
+    with pytest.raises(ArtifactError, match="width: 1 -> 2"):
+        bring_up(tmp_path, nodes(tmp_path, width=2))
+    assert bring_up(tmp_path, nodes(tmp_path)) == ["fresh", "resumed"]
+
+
+def test_more_steps_continue_a_finished_run(tmp_path: Path) -> None:
+    bring_up(tmp_path, nodes(tmp_path))
+    assert bring_up(tmp_path, nodes(tmp_path, steps=2)) == ["fresh", "resumed"]
+    assert (tmp_path / "pretrain" / "x").read_text() == "2 1"
+
+
+def test_preview_says_what_would_be_done_and_writes_nothing(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert [row[:2] for row in preview(run, lambda cache: nodes(run))] == [
+        ("tokenizer", "run"),
+        ("pretrain", "run"),
+    ]
+    assert not run.exists()
+    bring_up(run, nodes(run))
+    assert [row[1] for row in preview(run, lambda cache: nodes(run))] == ["fresh", "fresh"]
+    rows = preview(run, lambda cache: nodes(run, content="b"))
+    assert rows[0][1:] == ("run", "stale: input corpus changed")
+    assert rows[1][1:] == ("run", "after tokenizer")
+
+
+def test_fault_20_a_damaged_input_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    bring_up(tmp_path, nodes(tmp_path))
+    (tmp_path / "tokenizer" / "x").write_text("b")
+    with pytest.raises(ArtifactError, match="tokenizer/x"):
+        bring_up(tmp_path, nodes(tmp_path, width=2), force=("pretrain",))
+
+
+def test_fault_22_an_artifact_made_with_another_input_is_refused_by_content(tmp_path: Path) -> None:
+    bring_up(tmp_path, nodes(tmp_path))
+    other = tmp_path / "other"
+    bring_up(other, nodes(other, content="b"))
+    for file in ("x", MANIFEST):
+        (tmp_path / "tokenizer" / file).write_bytes((other / "tokenizer" / file).read_bytes())
+    reads = {"tokenizer": tmp_path / "tokenizer", "pretrain": tmp_path / "pretrain"}
+    with pytest.raises(ArtifactError, match="another tokenizer") as caught:
+        bring_up(tmp_path, [Node("evaluate/a/b", writes("x"), {}, reads)])
+    assert caught.value.exit_code == 5
+
+
+def test_an_input_that_does_not_exist_names_its_command(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="make it first: mlmctl tokenizer"):
+        bring_up(tmp_path, nodes(tmp_path)[1:])
+
+
+def test_warnings_are_recorded_in_the_manifest(tmp_path: Path) -> None:
+    def warns(stage: Stage) -> dict[str, Any]:
+        stage.emit(Note("odd", "warning"))
+        stage.emit(Note("even"))
+        return {}
+
+    execute(
+        tmp_path,
+        lambda cache: [Node("tokenizer", warns, {}, {})],
+        runtime=RuntimeConfig(),
+        emit=lambda event: None,
+    )
+    assert '"warnings": [\n   "odd"\n  ]' in (tmp_path / "tokenizer" / MANIFEST).read_text()
+
+
+def _hold(run: Path, ready: Any, release: Any) -> None:
+    with locked(run):
+        ready.set()
+        release.wait(20)
+
+
+def test_fault_17_a_second_run_in_the_folder_is_refused_with_the_holder(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    process = context.Process(target=_hold, args=(tmp_path, ready, release))
+    process.start()
+    assert ready.wait(20)
+    with pytest.raises(BusyError, match=f"process {process.pid}") as caught, locked(tmp_path):
+        pass
+    assert caught.value.exit_code == 7
+    process.kill()
+    process.join()
+    with locked(tmp_path):  # a killed holder leaves no stale lock
+        pass
