@@ -121,6 +121,7 @@ def test_fault_41_quoted_newlines_and_separators_are_part_of_the_text(tmp_path: 
         ("d.jsonl", GOOD + '{"text": "a", "label": 1\n' + GOOD, "row 3"),
         ("d.jsonl", GOOD + '{"text": "a", "label": NaN}\n', "row 3"),
         ("d.jsonl", GOOD + '{"text": NaN, "label": 1}\n', "row 3"),
+        ("d.jsonl", GOOD + '{"text": "a", "label": 1, "stars": NaN}\n', "row 3"),
         ("d.jsonl", GOOD + '["a", 1]\n', "row 3"),
         ("d.jsonl", GOOD + '{"text": null, "label": 1}\n', "row 3"),
         ("d.jsonl", GOOD + '{"text": "\\ud800", "label": 1}\n', "row 3"),
@@ -197,3 +198,9 @@ def test_another_seed_draws_another_sample() -> None:
     first, second = labelled.sample(labels, 100, 0), labelled.sample(labels, 100, 1)
     assert not (first == second).all()
     assert set(first) < set(labelled.sample(labels, 200, 0))
+
+
+def test_a_sample_keeps_a_label_too_rare_for_its_share() -> None:
+    labels = np.array([0] * 990 + [1] * 9 + [2], dtype=np.int64)
+    drawn = np.bincount(labels[labelled.sample(labels, 20, 0)])
+    assert drawn.tolist() == [18, 1, 1]

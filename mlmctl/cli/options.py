@@ -85,15 +85,21 @@ _DEBUG = Annotated[bool, typer.Option("--debug", help="Show the traceback of an 
 _SPEECH = {"json": _JSON, "quiet": _QUIET, "verbose": _VERBOSE, "debug": _DEBUG}
 _SHARED = {"run": _RUN, "recipe": _RECIPE, "settings": _SET, **_SPEECH}
 _STAGE = {**_SHARED, "force": _FORCE, "dry_run": _DRY}
-_DEFAULTS: dict[str, Any] = {"run": Path("run"), "recipe": None, "settings": None, "force": None}
 
 
 def command(
-    app: typer.Typer, name: str, *, panel: str, flags: tuple[str, ...] = (), stage: bool = False
+    app: typer.Typer,
+    name: str,
+    *,
+    panel: str,
+    flags: tuple[str, ...] = (),
+    stage: bool = False,
+    run: str = "run",
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register `function(call, ...)` as a command with the options every command has, and `flags`.
 
-    Its other parameters stay as they are; `stage=True` adds `--force` and `--dry-run`.
+    Its other parameters stay as they are; `stage=True` adds `--force` and `--dry-run`; `run` is the run
+    folder where none is named.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -121,7 +127,7 @@ def command(
             *own,
             *(_parameter(_identifier(flag), _annotation(flag, f)) for flag, f in chosen.items()),
         ]
-        parameters += [_parameter(option, annotation) for option, annotation in contract.items()]
+        parameters += [_parameter(option, annotation, Path(run)) for option, annotation in contract.items()]
         wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         wrapper.__doc__ = function.__doc__
@@ -142,6 +148,7 @@ def _annotation(name: str, flag: Flag) -> Any:
     return Annotated[flag.type | None, option]
 
 
-def _parameter(name: str, annotation: Any) -> inspect.Parameter:
-    default = _DEFAULTS.get(name, False if typing.get_args(annotation)[0] is bool else None)
+def _parameter(name: str, annotation: Any, run: Path | None = None) -> inspect.Parameter:
+    """An option that is off, not given, or (`--run`) the folder `run` unless the user says otherwise."""
+    default = run if name == "run" else False if typing.get_args(annotation)[0] is bool else None
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

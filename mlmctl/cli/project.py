@@ -81,7 +81,7 @@ def check(call: Call, name: Name = None) -> None:
     call.done({"recipe": call.recipe})
 
 
-@options.command(app, "demo", panel=_PANEL, flags=("threads", "device"))
+@options.command(app, "demo", panel=_PANEL, flags=("threads", "device"), run="demo")
 def demo(call: Call) -> None:
     """See it work in a few minutes: an invented world, pretrained against from scratch."""
     from ..commands import demo

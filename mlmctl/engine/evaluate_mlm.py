@@ -116,11 +116,20 @@ def filled_sentence(
     batch = to_batch(hidden[None], masks.specials.pad)
     batch["positions"] = torch.tensor([place])
     guess = int(sparse_logits(model, {name: t.to(device) for name, t in batch.items()})[0].argmax())
-    left = tokenizer.decode(text_ids[max(0, place - _WINDOW) : place].tolist())
-    right = tokenizer.decode(text_ids[place + 1 : place + 1 + _WINDOW].tolist())
+    first, end = _sentence(text_ids, place, masks.specials)
+    left = tokenizer.decode(text_ids[first:place].tolist())
+    right = tokenizer.decode(text_ids[place + 1 : end].tolist())
     told = "" if guess == text_ids[place] else f" ({tokenizer.decode([int(text_ids[place])])})"
     filled = tokenizer.decode([guess], skip_special_tokens=False)
     return f"{left} [{filled}]{told} {right}".strip()
+
+
+def _sentence(text_ids: NDArray[Any], place: int, specials: Specials) -> tuple[int, int]:
+    """The window around a place that stays in its document: (first, end)."""
+    breaks = np.flatnonzero(np.isin(text_ids, [specials.cls, specials.sep, specials.pad]))
+    before, after = breaks[breaks < place], breaks[breaks > place]
+    first = max(place - _WINDOW, int(before[-1]) + 1 if len(before) else 0)
+    return first, min(place + 1 + _WINDOW, int(after[0]) if len(after) else len(text_ids))
 
 
 def _whole_word(labels: NDArray[Any], text_ids: NDArray[Any], tokenizer: Tokenizer) -> int | None:

@@ -118,31 +118,22 @@ def train(
     if settings.world_size > 1:
         raise UsageError("usage.ranks", f"{settings.world_size} ranks; training runs on one")
     with stop.deferred():
-        counters, seconds = checkpoints.restore(model, optimizer)
-        if counters.step:
-            emit(Note(f"{settings.stage} continues after step {counters.step:,}"))
-        clock = _Clock(seconds)
+        run = _Run(model, work, optimizer, schedule, settings, checkpoints, emit)
         model.train()
         while True:
-            if evaluate and counters.evaluated_step < counters.step and settings.evaluate_at(counters.step):
-                try:
-                    _evaluate(model, evaluate, settings, checkpoints, counters, clock, emit)
-                except InterruptedRun:
-                    checkpoints.save(model, optimizer, counters, clock.seconds)
-                    raise
-            is_last = counters.step >= settings.num_steps
-            if is_last or clock.since_save >= settings.save_interval or counters.step == settings.save_at:
-                checkpoints.save(model, optimizer, counters, clock.seconds)
-                clock.saved()
-            if is_last:
+            if evaluate is not None and run.evaluation_is_due:
+                run.evaluate(evaluate)
+            if run.is_finished or run.save_is_due:
+                run.save()
+            if run.is_finished:
                 break
             if not stop.requested:
-                _train_step(model, work, optimizer, schedule, settings, checkpoints, counters, clock, emit, stop)
+                run.step(stop)
             if stop.requested:
-                checkpoints.save(model, optimizer, counters, clock.seconds)
+                run.save()
                 stop.raise_if_requested()
     model.eval()
-    return Trained(counters, clock.seconds, clock.tokens_per_second)
+    return Trained(run.counters, run.clock.seconds, run.clock.tokens_per_second)
 
 
 def accumulate(
@@ -179,91 +170,129 @@ def take_step(optimizer: Optimizer, factor: float, loss: float, max_grad_norm: f
     return norm if is_finite else None
 
 
-def _train_step(
-    model: nn.Module,
-    work: Work,
-    optimizer: Optimizer,
-    schedule: Callable[[int], float],
-    settings: Settings,
-    checkpoints: Checkpoints,
-    counters: Counters,
-    clock: _Clock,
-    emit: Emit,
-    stop: StopRequest,
-) -> None:
-    """One step and its line of metrics; nothing is changed if the step was abandoned."""
-    start = time.monotonic()
-    done = accumulate(model, work, counters.step, settings, stop)
-    if done is None:
-        optimizer.zero_grad()
-        return
-    loss, num_tokens = done
-    factor = schedule(counters.step)
-    norm = take_step(optimizer, factor, loss, settings.max_grad_norm)
-    clock.step(time.monotonic() - start, num_tokens)
-    counters.step += 1
-    counters.num_tokens += num_tokens
-    line = {"step": counters.step, "loss": loss if math.isfinite(loss) else None, "grad_norm": norm}
-    checkpoints.log({**line, "lr_factor": factor, "num_tokens": counters.num_tokens, "seconds": clock.seconds})
-    if norm is None:
-        _count_skipped(counters, settings, emit)
-        return
-    counters.num_skipped_in_a_row = 0
-    recent = counters.recent_loss
-    if recent is not None and loss > 1.3 * recent + 1.0 and clock.first("diverging"):
-        emit(Note(f"the loss jumped from {recent:.2f} to {loss:.2f} at step {counters.step:,}", "warning"))
-    counters.recent_loss = loss if recent is None else _RECENT * recent + (1 - _RECENT) * loss
-    detail = f"loss {counters.recent_loss:.3f}, {clock.tokens_per_second:,.0f} tokens/s"
-    emit(Progress(settings.stage, counters.step, settings.num_steps, "steps", detail))
+class _Run:
+    """One sitting of `train`: what it was handed, the counters, and the pieces of its loop."""
 
+    def __init__(
+        self,
+        model: nn.Module,
+        work: Work,
+        optimizer: Optimizer,
+        schedule: Callable[[int], float],
+        settings: Settings,
+        checkpoints: Checkpoints,
+        emit: Emit,
+    ) -> None:
+        self.model = model
+        self.work = work
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.settings = settings
+        self.checkpoints = checkpoints
+        self.emit = emit
+        self.counters, seconds = checkpoints.restore(model, optimizer)
+        self.clock = _Clock(seconds)
+        self._told_divergence = False
+        if self.counters.step:
+            emit(Note(f"{settings.stage} continues after step {self.counters.step:,}"))
 
-def _count_skipped(counters: Counters, settings: Settings, emit: Emit) -> None:
-    counters.num_skipped += 1
-    counters.num_skipped_in_a_row += 1
-    emit(Note(f"step {counters.step:,} skipped: its loss or gradient is not finite", "warning"))
-    if counters.num_skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-        raise DivergedError(
-            "training.diverged",
-            f"{MAX_SKIPPED_IN_A_ROW} steps in a row without a finite loss, up to step {counters.step:,}",
-            hint="a smaller learning rate; the last finite checkpoint is kept",
+    @property
+    def is_finished(self) -> bool:
+        return self.counters.step >= self.settings.num_steps
+
+    @property
+    def save_is_due(self) -> bool:
+        is_time = self.clock.since_save >= self.settings.save_interval
+        return is_time or self.counters.step == self.settings.save_at
+
+    @property
+    def evaluation_is_due(self) -> bool:
+        step = self.counters.step
+        return self.counters.evaluated_step < step and self.settings.evaluate_at(step)
+
+    def save(self) -> None:
+        start = time.monotonic()
+        self.checkpoints.save(self.model, self.optimizer, self.counters, self.clock.seconds)
+        self.clock.saved(time.monotonic() - start)
+
+    def step(self, stop: StopRequest) -> None:
+        """One step and its line of metrics; nothing is changed if a signal made it abandon the step."""
+        start = time.monotonic()
+        counters, settings = self.counters, self.settings
+        done = accumulate(self.model, self.work, counters.step, settings, stop)
+        if done is None:
+            self.optimizer.zero_grad()
+            return
+        loss, num_tokens = done
+        factor = self.schedule(counters.step)
+        norm = take_step(self.optimizer, factor, loss, settings.max_grad_norm)
+        self.clock.step(time.monotonic() - start, num_tokens)
+        counters.step += 1
+        counters.num_tokens += num_tokens
+        self.checkpoints.log(
+            {
+                "step": counters.step,
+                "loss": loss if math.isfinite(loss) else None,
+                "grad_norm": norm,
+                "lr_factor": factor,
+                "num_tokens": counters.num_tokens,
+                "seconds": round(self.clock.seconds, 3),
+            }
         )
+        if norm is None:
+            self._skipped()
+        else:
+            self._took(loss)
 
+    def _took(self, loss: float) -> None:
+        counters, recent = self.counters, self.counters.recent_loss
+        counters.num_skipped_in_a_row = 0
+        if recent is not None and loss > 1.3 * recent + 1.0 and not self._told_divergence:
+            self._told_divergence = True
+            jump = f"the loss jumped from {recent:.2f} to {loss:.2f} at step {counters.step:,}"
+            self.emit(Note(jump, "warning"))
+        counters.recent_loss = loss if recent is None else _RECENT * recent + (1 - _RECENT) * loss
+        detail = f"loss {counters.recent_loss:.3f}, {self.clock.tokens_per_second:,.0f} tokens/s"
+        self.emit(Progress(self.settings.stage, counters.step, self.settings.num_steps, "steps", detail))
 
-def _evaluate(
-    model: nn.Module,
-    evaluate: Callable[[int], Evaluation],
-    settings: Settings,
-    checkpoints: Checkpoints,
-    counters: Counters,
-    clock: _Clock,
-    emit: Emit,
-) -> None:
-    start = time.monotonic()
-    model.eval()
-    try:
-        with torch.no_grad():
-            found = evaluate(counters.step)
-    finally:
-        model.train()
-    clock.pause(time.monotonic() - start)
-    counters.evaluated_step = counters.step
-    checkpoints.log({"step": counters.step, **found.metrics})
-    metrics = {"train_loss": counters.recent_loss or 0.0, "tokens_per_second": clock.tokens_per_second}
-    seconds_left = clock.step_seconds * (settings.num_steps - counters.step)
-    emit(
-        Evaluated(
-            settings.stage,
-            counters.step,
-            settings.num_steps,
-            {**found.metrics, **metrics},
-            seconds_left,
-            found.sample,
-        )
-    )
+    def _skipped(self) -> None:
+        counters = self.counters
+        counters.num_skipped += 1
+        counters.num_skipped_in_a_row += 1
+        message = f"step {counters.step:,} skipped: its loss or gradient is not finite"
+        self.emit(Note(message, "warning"))
+        if counters.num_skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise DivergedError(
+                "training.diverged",
+                f"{MAX_SKIPPED_IN_A_ROW} steps in a row without a finite loss, up to step {counters.step:,}",
+                hint="a smaller learning rate; the last finite checkpoint is kept",
+            )
+
+    def evaluate(self, evaluate: Callable[[int], Evaluation]) -> None:
+        """Evaluate, log, tell; if a signal cuts it short the state is saved and the signal goes on."""
+        start = time.monotonic()
+        counters, settings = self.counters, self.settings
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                found = evaluate(counters.step)
+        except InterruptedRun:
+            self.save()
+            raise
+        self.model.train()
+        self.clock.pause(time.monotonic() - start)
+        counters.evaluated_step = counters.step
+        self.checkpoints.log({"step": counters.step, **found.metrics})
+        told = {**found.metrics, "tokens_per_second": self.clock.tokens_per_second}
+        if counters.recent_loss is not None:
+            told["train_loss"] = counters.recent_loss
+        left = self.clock.step_seconds * (settings.num_steps - counters.step)
+        event = Evaluated(settings.stage, counters.step, settings.num_steps, told, left, found.sample)
+        self.emit(event)
 
 
 class _Clock:
-    """Training time: the time of steps and evaluations, never the clock on the wall."""
+    """Training time: of steps, evaluations and checkpoints, never the clock on the wall."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -271,7 +300,6 @@ class _Clock:
         self._steps = 0
         self._step_seconds = 0.0
         self._tokens = 0
-        self._told: set[str] = set()
 
     def step(self, seconds: float, num_tokens: int) -> None:
         self.pause(seconds)
@@ -284,14 +312,9 @@ class _Clock:
         self.seconds += seconds
         self.since_save += seconds
 
-    def saved(self) -> None:
+    def saved(self, seconds: float) -> None:
+        self.seconds += seconds
         self.since_save = 0.0
-
-    def first(self, what: str) -> bool:
-        """True the first time that something is told in this sitting."""
-        is_new = what not in self._told
-        self._told.add(what)
-        return is_new
 
     @property
     def step_seconds(self) -> float:

@@ -16,7 +16,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoConfig, ModernBertConfig, ModernBertForMaskedLM, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from ..config import PretrainConfig
 from ..errors import ArtifactError, UsageError
@@ -136,7 +142,9 @@ def save_model(model: PreTrainedModel, folder: Path) -> None:
     text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in model.named_parameters()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    path = folder / "model.safetensors"
+    save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod((folder / "config.json").stat().st_mode & 0o777)  # safetensors writes for the owner alone
 
 
 def load(
@@ -187,7 +195,9 @@ def _read_config(folder: Path, cls: type[PreTrainedModel], changes: Mapping[str,
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **changes)
     except Exception as error:  # transformers and its strict data classes raise anything on a bad file
-        raise ArtifactError("model.config", f"is not a model configuration: {error}", where=str(path)) from None
+        raise ArtifactError(
+            "model.config", f"is not a model configuration: {error}", where=str(path)
+        ) from None
     if not isinstance(config, cls.config_class):
         raise ArtifactError(
             "model.type", f"is a {config.model_type} model; this needs ModernBERT", where=str(path)
@@ -204,7 +214,9 @@ def _copy_tensors(model: PreTrainedModel, tensors: Mapping[str, Tensor], path: P
     if missing := sorted(encoder - fitting):
         what = "is missing" if missing[0] not in tensors else "has another shape"
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise ArtifactError("model.encoder-missing", f"encoder tensor {missing[0]} {what}{more}", where=str(path))
+        raise ArtifactError(
+            "model.encoder-missing", f"encoder tensor {missing[0]} {what}{more}", where=str(path)
+        )
     for name in fitting:
         parameters[name].copy_(tensors[name])
     return LoadReport(

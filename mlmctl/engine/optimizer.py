@@ -77,7 +77,7 @@ class _Muon:
                 updates.append(gradient.lerp(momentum, _MOMENTUM).view(-1, rows, columns))  # Nesterov
             orthogonal = newton_schulz(torch.cat(updates), self.dtype)
             scaled_rate = rate * math.sqrt(max(1.0, rows / columns))
-            parts = orthogonal.split([matrix.num_parts for matrix in group])
+            parts = torch.split(orthogonal, [matrix.num_parts for matrix in group])
             for matrix, part in zip(group, parts, strict=True):
                 matrix.parameter.mul_(1 - rate * self.weight_decay)
                 update = part.reshape(matrix.parameter.shape).to(matrix.parameter.dtype)
@@ -169,7 +169,9 @@ def muon_and_adamw(
             matrices.append(_Matrix(name, parameter, num_parts))
         else:
             rest.append((name, parameter))
-    return _build(rest, learning_rate, weight_decay, betas, _Muon(matrices, muon_learning_rate, weight_decay, dtype))
+    return _build(
+        rest, learning_rate, weight_decay, betas, _Muon(matrices, muon_learning_rate, weight_decay, dtype)
+    )
 
 
 def _build(

@@ -24,7 +24,9 @@ def dtype_by_rule(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cpu" and has_bf16 else torch.float32
 
 
-def dtype_by_timing(device: torch.device, num_tokens: int, hidden_size: int, intermediate_size: int) -> torch.dtype:
+def dtype_by_timing(
+    device: torch.device, num_tokens: int, hidden_size: int, intermediate_size: int
+) -> torch.dtype:
     """The faster format for the product of a micro-batch and a layer; under half a second.
 
     float32 without a timing where the flags already rule bfloat16 out.

@@ -1,7 +1,8 @@
-"""Learning rate and mask rate over a run: warm up, stay, decay; before the decay nothing depends on its length.
+"""Learning rate and mask rate over a run: warm up, stay, decay.
 
-That is what lets a finished run be continued: its checkpoint before the decay is also a checkpoint of
-every longer run. (Warmup-stable-decay: Hu et al. 2024, arXiv:2404.06395.)
+Before the decay nothing depends on the length of the run. That is what lets a finished run be
+continued: its checkpoint before the decay is also a checkpoint of every longer run.
+(Warmup-stable-decay: Hu et al. 2024, arXiv:2404.06395.)
 """
 
 from __future__ import annotations

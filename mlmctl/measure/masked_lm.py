@@ -24,9 +24,7 @@ class Sums:
     num_tokens: int = 0
 
     def __add__(self, other: Sums) -> Sums:
-        return Sums(
-            self.nll + other.nll, self.num_hits + other.num_hits, self.num_tokens + other.num_tokens
-        )
+        return Sums(self.nll + other.nll, self.num_hits + other.num_hits, self.num_tokens + other.num_tokens)
 
     @property
     def loss(self) -> float:

@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from transformers import ModernBertForMaskedLM
 
+from ..artifact import read_manifest
 from ..config import EvaluateConfig
-from ..engine import evaluate_mlm, runtime
-from ..errors import UsageError
+from ..engine import evaluate_mlm, model, runtime
+from ..errors import ArtifactError, UsageError
 from ..events import Note, Progress
 from ..tasks.adapted import Adapted, open_adapted
 from ..tasks.task import Data
+from ..text.npy import open_array
 from .stage import Stage
 
 _SAMPLE_SEED = 0
@@ -33,7 +37,7 @@ def run(config: EvaluateConfig, stage: Stage) -> dict[str, Any]:
     """
     machine = runtime.prepare(stage.runtime)
     if config.task == "mlm":
-        metrics: dict[str, Any] = dict(evaluate_mlm.run(stage.inputs, machine.device))
+        metrics: dict[str, Any] = _masked_language(stage.inputs, machine.device)
         predictions: Iterable[Mapping[str, Any]] = ()
         errors: Iterable[Mapping[str, Any]] = ()
     else:
@@ -58,6 +62,37 @@ def run(config: EvaluateConfig, stage: Stage) -> dict[str, Any]:
     return metrics
 
 
+def _masked_language(inputs: Mapping[str, Path], device: torch.device) -> dict[str, Any]:
+    """Loss and accuracy of an encoder on all frozen masks, and what guessing by frequency would get."""
+    network, report = model.load(inputs["pretrain"], ModernBertForMaskedLM, device=device)
+    if report.new:
+        raise ArtifactError(
+            "model.no-head",
+            f"has no masked-language head: {', '.join(report.new)}",
+            where=str(inputs["pretrain"]),
+            hint="name the folder that pretrain wrote",
+        )
+    _check_tokenizer(inputs)
+    masks = evaluate_mlm.FrozenMasks.open(inputs["mask/policy"], inputs["mask/blocks"])
+    return {
+        **evaluate_mlm.evaluate(network, masks, device),
+        **masks.baselines,
+        "num_tokens": masks.num_tokens,
+    }
+
+
+def _check_tokenizer(inputs: Mapping[str, Path]) -> None:
+    """ArtifactError unless encoder and masks were made with one tokenizer: by content, not by its size."""
+    of_encoder, of_masks = (read_manifest(inputs[name]).inputs for name in ("pretrain", "mask/policy"))
+    if of_encoder.get("tokenizer") != of_masks.get("tokenizer"):
+        raise ArtifactError(
+            "model.tokenizer",
+            "was made with another tokenizer than the masks",
+            where=str(inputs["pretrain"]),
+            hint="evaluate an encoder in the run folder it was pretrained in",
+        )
+
+
 def _read(config: EvaluateConfig, adapted: Adapted, stage: Stage) -> Data:
     if stage.data is None:
         raise UsageError("usage.no-data", "no test data is named", hint="--data FILE")
@@ -67,9 +102,9 @@ def _read(config: EvaluateConfig, adapted: Adapted, stage: Stage) -> Data:
     return data.take(adapted.task.sample(data, config.max_examples, _SAMPLE_SEED))  # type: ignore[no-any-return]
 
 
-def _num_trained_on(model: Path, data: Data, stage: Stage) -> int:
+def _num_trained_on(folder: Path, data: Data, stage: Stage) -> int:
     """How many test texts the model was trained on: told as a warning, for they flatter the result."""
-    trained_on = np.load(model / "train_hashes.npy", allow_pickle=False)
+    trained_on = open_array(folder / "train_hashes.npy", np.dtype(np.uint64))
     count = int(np.isin(data.hashes, trained_on).sum())
     if count:
         message = f"{count:,} of {len(data):,} test texts were in the training data: the result flatters"

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..signals import stop
 from .features import Features, batch
 
 
@@ -21,12 +22,14 @@ def over_windows(
     """`forward(model, batch)` [B, ...] of every window, stacked [num_windows, ...].
 
     Windows are taken in the order of their length, so that little is padded. No windows give [0, 0].
+    InterruptedRun, between two batches, if a signal came.
     """
     device = next(model.parameters()).device
     order = np.argsort(features.lengths, kind="stable")
     pieces = []
     with torch.inference_mode():
         for start in range(0, len(order), batch_size):
+            stop.raise_if_requested()  # where signals are deferred, as in training
             tensors = batch(features, order[start : start + batch_size])
             moved = {name: tensor.to(device) for name, tensor in tensors.items()}
             pieces.append(forward(model, moved).float().cpu().numpy())

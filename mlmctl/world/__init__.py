@@ -1,24 +1,27 @@
 """An invented world, generated from a seed, in which pretraining can be seen to help within minutes.
 
-`generate` writes an unlabelled corpus, labelled training reviews and a test set. People of this
-world judge soups, ships and songs with invented words ("the soup was velm and dorrak"): 120 of praise,
-120 of blame, and spelling says nothing about which is which.
+`generate` writes an unlabelled corpus, labelled training reviews and a test set. People of this world
+judge soups, ships and songs with invented words ("the soup was brivreth and talmuth"): 60 of praise, 60
+of blame, and spelling says nothing about which is which.
 
-- In the **corpus** every judgement keeps its company: documents have a mood, in which nine judgements
-  of ten agree; praise stands beside praise, and near things that came of it ("she came back the next
-  week"). No document says "positive" or "negative", and no sentence of it occurs in a labelled review.
-- The **labelled reviews** use 40 of the 240 judgements.
-- The **test set** mainly (four reviews of five) uses only the other 200, which no label ever touched.
-  One of five uses the labelled ones, so that a model from scratch has something to be right about.
+- In the **corpus** the judgements keep company: a document has a mood, in which nine sentences of ten
+  agree; praise stands beside praise, after "wonderfully", and near people who smile and come back.
+  No document says "positive" or "negative", and no sentence of it occurs in a labelled review.
+- The **labelled reviews** use 24 of the 120 judgements, and none of the English words of feeling.
+- The **test set** mainly (four reviews of five) uses only the other 96, which no label ever touched.
+  One of five uses only labelled ones, so that a model from scratch has something to be right about.
 
-A model from scratch has never met the 200 words and can only guess there; expect 0.5 on those, whatever
+A model from scratch has never met the 96 words and can only guess there; expect 0.5 on those, whatever
 the number of labels. A pretrained one has learned from their company which words belong together, and
-a few labels tell it what to call the two groups. Denials ("not velm"), concessions ("though the bed was
-...") and words that stand where judgements stand but judge nothing keep it from being trivial.
+a few labels tell it what to call the two groups. Denials ("not talmuth"), concessions ("though the bed
+was ...") and words that stand where judgements stand but judge nothing keep it from being trivial.
 
 What this does not show: how much pretraining helps on real text. The mechanism is the real one (labels
 reach words they never touched, through the company those words keep); the size of the effect is a
-property of how this world was built.
+property of how this world was built: few words, each of them frequent, with reliable company. With
+looser company (a shared mood and what came of it, but no "wonderfully" beside the word) a prototype of
+the same size learned next to nothing about praise and blame from 1.5 million tokens, while its loss
+fell as nicely as ever.
 """
 
 from __future__ import annotations
@@ -29,11 +32,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..artifact import write_file
 from .lexicon import THINGS, Dice, Judgements, Lexicon, invent
 from .sentences import ENGLISH, Speaker
 
 LABELS = ("negative", "positive")
 _SUBJECTS = tuple(THINGS)
+_COMPANY_RATE = 0.4
+"""Share of the judgements of the corpus that have an English word of feeling beside them."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +71,11 @@ def generate(
     seed: int,
     folder: Path,
     *,
-    num_documents: int = 10_000,
+    num_documents: int = 8_000,
     num_train: int = 256,
     num_test: int = 1_000,
-    num_labelled_words: int = 40,
-    num_unlabelled_words: int = 160,
+    num_labelled_words: int = 24,
+    num_unlabelled_words: int = 96,
 ) -> World:
     """Write `corpus.txt`, `train.jsonl`, `test.jsonl`, `words.json` into `folder`; same seed, same bytes.
 
@@ -85,29 +91,28 @@ def generate(
     folder.mkdir(parents=True, exist_ok=True)
     world = World(folder / "corpus.txt", folder / "train.jsonl", folder / "test.jsonl", lexicon)
     documents = _documents(Dice(f"{seed}/corpus"), lexicon, num_documents, said)
-    world.corpus.write_text("\n\n".join(documents) + "\n", encoding="utf-8", newline="\n")
+    write_file(world.corpus, ("\n\n".join(documents) + "\n").encode())
     for path, reviews in ((world.train, train), (world.test, test)):
         rows = "".join(json.dumps(r.to_json(), ensure_ascii=False) + "\n" for r in reviews)
-        path.write_text(rows, encoding="utf-8", newline="\n")
+        write_file(path, rows.encode())
     facts = {
         "seed": seed,
         "labelled": {"good": lexicon.labelled.good, "bad": lexicon.labelled.bad},
         "unlabelled": {"good": lexicon.unlabelled.good, "bad": lexicon.unlabelled.bad},
         "plain": lexicon.plain,
     }
-    text = json.dumps(facts, ensure_ascii=False, indent=1) + "\n"
-    (folder / "words.json").write_text(text, encoding="utf-8", newline="\n")
+    write_file(folder / "words.json", (json.dumps(facts, ensure_ascii=False, indent=1) + "\n").encode())
     return world
 
 
 def _documents(dice: Dice, lexicon: Lexicon, count: int, said: set[str]) -> Iterator[str]:
-    """Paragraphs of four to seven sentences, none of them in `said`; one in six has no mood at all."""
-    speaker = Speaker(dice, lexicon, lexicon.judgements(True), lexicon.judgements(False))
+    """Paragraphs of six to ten sentences, none of them in `said`; one in six has no mood at all."""
+    speaker = Speaker(dice, lexicon, lexicon.judgements(True), lexicon.judgements(False), _COMPANY_RATE)
     for _ in range(count):
         subject = dice.pick(_SUBJECTS)
         mood = None if dice.below(6) == 0 else dice.chance(0.5)
         sentences: list[str] = []
-        length = 8 + dice.below(7)
+        length = 6 + dice.below(5)
         while len(sentences) < length:
             sentence = _one_sentence(dice, speaker, subject, mood)
             if sentence not in said:
@@ -122,9 +127,9 @@ def _one_sentence(dice: Dice, speaker: Speaker, subject: str, mood: bool | None)
     match dice.below(10):
         case 0 | 1:
             return speaker.chat(subject)
-        case 2 | 3 | 4:
-            return speaker.tell_outcome(subject, good)
-        case 5:
+        case 2 | 3 | 4 | 5:
+            return speaker.tell(subject, good)
+        case 6:
             return speaker.concede(subject, good)
     return speaker.judge(subject, good)
 

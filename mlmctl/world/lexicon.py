@@ -1,8 +1,8 @@
 """The words of the invented world: plain English for its things, invented words for every judgement.
 
-A judgement ("the soup was velm") is always an invented word, drawn from random syllables, so that neither
-its spelling nor anything a reader or a model knew before says whether it is praise. The English lists
-are only the scenery.
+A judgement ("the soup was talmuth") is always an invented word, drawn from random syllables, so that
+neither its spelling nor anything a reader or a model knew before says whether it is praise. The English
+lists are only the scenery.
 """
 
 from __future__ import annotations
@@ -14,7 +14,28 @@ from typing import TypeVar
 
 _T = TypeVar("_T")
 
-_ONSETS = ("b", "d", "f", "g", "h", "k", "m", "n", "p", "r", "s", "t", "v", "z", "br", "dr", "kl", "kr", "pl", "tr")
+_ONSETS = (
+    "b",
+    "d",
+    "f",
+    "g",
+    "h",
+    "k",
+    "m",
+    "n",
+    "p",
+    "r",
+    "s",
+    "t",
+    "v",
+    "z",
+    "br",
+    "dr",
+    "kl",
+    "kr",
+    "pl",
+    "tr",
+)
 _VOWELS = ("a", "e", "i", "o", "u")
 _MIDDLES = ("lm", "lv", "zl", "vr", "ml", "zr", "dv", "gl", "nz", "rz")
 _ENDINGS = ("k", "m", "sh", "th", "p")
@@ -122,9 +143,9 @@ def invent(dice: Dice, num_labelled: int, num_unlabelled: int, taken: frozenset[
     return Lexicon(
         labelled=judgements(num_labelled),
         unlabelled=judgements(num_unlabelled),
-        plain=words(24, _judgement),
-        people=names(40),
-        towns=names(20),
+        plain=words(12, _judgement),
+        people=names(16),
+        towns=names(8),
     )
 
 

@@ -1,7 +1,7 @@
 """How people of the invented world talk: judgements, what came of them, and talk about nothing much.
 
-The same sentences make the unlabelled documents and the labelled reviews; only what came of a thing
-("Mara came back the next week") is told in documents alone.
+Documents and labelled reviews judge in the same sentences; only documents tell what came of it ("so
+talmuth that Mara smiled") and put English words of feeling beside a judgement ("wonderfully talmuth").
 """
 
 from __future__ import annotations
@@ -28,29 +28,33 @@ _CONCEDED = (
     "The {thing} was {contrary}, but the {other} was {word} and {word}.",
     "Though the {thing} was {contrary}, {person} found the {other} {word} and {word}.",
 )
-_OUTCOMES = {
+_TOLD = {
     True: (
-        "{person} came back the next week.",
-        "{person} smiled all the way home.",
-        "{person} thanked the {trade} twice.",
-        "They stayed for another day.",
-        "Nobody wanted to leave.",
-        "{person} told every friend to go there.",
-        "The children laughed and asked for more.",
-        "{person} gladly paid the {trade} double.",
-        "People from {town} still praise it.",
+        "Luckily the {thing} was {phrase}.",
+        "The {thing} was so {word} that {person} smiled.",
+        "The {thing} at {place} was so {word} that {person} came back the next {season}.",
+        "{person} was glad of the {word} {thing}.",
+        "{person} loved the {word} and {word} {thing}.",
+        "The {word} {thing} made {person} happy.",
+        "{person} thanked the {trade} for the {word} {thing}.",
+        "Everyone praised the {word} {thing} and the {word} {other}.",
+        "Because the {thing} was {word} and {word}, {person} stayed another day.",
     ),
     False: (
-        "{person} never came again.",
-        "{person} wept all the way home.",
-        "{person} shouted at the {trade}.",
-        "They left before it was dark.",
-        "Nobody wanted to stay.",
-        "{person} warned every friend about it.",
-        "The children cried and ran away.",
-        "{person} refused to pay the {trade}.",
-        "People from {town} still complain about it.",
+        "Sadly the {thing} was {phrase}.",
+        "The {thing} was so {word} that {person} wept.",
+        "The {thing} at {place} was so {word} that {person} never came again.",
+        "{person} was tired of the {word} {thing}.",
+        "{person} hated the {word} and {word} {thing}.",
+        "The {word} {thing} made {person} angry.",
+        "{person} blamed the {trade} for the {word} {thing}.",
+        "Everyone cursed the {word} {thing} and the {word} {other}.",
+        "Because the {thing} was {word} and {word}, {person} left before dark.",
     ),
+}
+_COMPANY = {
+    True: ("wonderfully", "delightfully", "pleasantly", "beautifully"),
+    False: ("terribly", "horribly", "dreadfully", "painfully"),
 }
 _SMALL_TALK = (
     "{person} walked from {town} to {town} in {season}.",
@@ -67,9 +71,9 @@ _SMALL_TALK = (
 ENGLISH = frozenset(
     word.strip(".,!'").lower()
     for group in (
-        *(_JUDGED, _CONCEDED, _OUTCOMES[True], _OUTCOMES[False], _SMALL_TALK),
+        *(_JUDGED, _CONCEDED, *_TOLD.values(), *_COMPANY.values(), _SMALL_TALK),
         *(SEASONS, FIXTURES, TRADES, *THINGS.values(), *PLACES.values()),
-        ("not hardly very quite so truly a an is as at be do go he in it no of on or to we",),
+        ("not hardly very quite truly",),
     )
     for sentence in group
     for word in sentence.split()
@@ -78,9 +82,15 @@ ENGLISH = frozenset(
 
 
 class Speaker:
-    """Says sentences about one subject; `good` and `bad` are the judgements it knows."""
+    """Says sentences about one subject; `good` and `bad` are the judgements it knows.
 
-    def __init__(self, dice: Dice, lexicon: Lexicon, good: Sequence[str], bad: Sequence[str]) -> None:
+    `company` is the share of its judgements that stand beside an English word of feeling.
+    """
+
+    def __init__(
+        self, dice: Dice, lexicon: Lexicon, good: Sequence[str], bad: Sequence[str], company: float = 0.0
+    ) -> None:
+        self._company = company
         self._dice = dice
         self._lexicon = lexicon
         self._words = {True: good, False: bad}
@@ -93,9 +103,9 @@ class Speaker:
         """A sentence that grants one thing to the other side and then judges as told."""
         return self._fill(self._dice.pick(_CONCEDED), subject, good)
 
-    def tell_outcome(self, subject: str, good: bool) -> str:
-        """What came of it: an event that follows from a good (or bad) thing."""
-        return self._fill(self._dice.pick(_OUTCOMES[good]), subject, good)
+    def tell(self, subject: str, good: bool) -> str:
+        """A judgement with what came of it: somebody was glad, or wept."""
+        return self._fill(self._dice.pick(_TOLD[good]), subject, good)
 
     def chat(self, subject: str) -> str:
         """A sentence without any judgement."""
@@ -122,9 +132,9 @@ class Speaker:
             case "phrase":
                 return self._phrase(good)
             case "word":
-                return dice.pick(self._words[good])
+                return self._word(good)
             case "contrary":
-                return dice.pick(self._words[not good])
+                return self._word(not good)
             case "plain":
                 return dice.pick(lexicon.plain)
             case "person":
@@ -139,20 +149,26 @@ class Speaker:
                 return dice.pick(TRADES)
         raise KeyError(slot)
 
+    def _word(self, good: bool) -> str:
+        """A judgement, in documents often with an English word of its own kind before it."""
+        word = self._dice.pick(self._words[good])
+        if self._dice.chance(self._company):
+            return f"{self._dice.pick(_COMPANY[good])} {word}"
+        return word
+
     def _phrase(self, good: bool) -> str:
         """One judgement or two; one in eight is the denial of the opposite."""
         dice = self._dice
-        word = dice.pick(self._words[good])
         match dice.below(8):
             case 0:
                 return f"{dice.pick(('not', 'hardly'))} {dice.pick(self._words[not good])}"
-            case 1 | 2:
-                return f"{dice.pick(('very', 'quite', 'so', 'truly'))} {word}"
-            case 3:
-                return f"{word} and {dice.pick(self._lexicon.plain)}"
-            case 4 | 5:
-                return word
-        return f"{word} and {dice.pick(self._words[good])}"
+            case 1:
+                return f"{dice.pick(('very', 'quite', 'truly'))} {dice.pick(self._words[good])}"
+            case 2:
+                return f"{self._word(good)} and {dice.pick(self._lexicon.plain)}"
+            case 3 | 4:
+                return self._word(good)
+        return f"{self._word(good)} and {self._word(good)}"
 
     def _two_things(self, subject: str) -> tuple[str, str]:
         things = THINGS[subject]

@@ -1,0 +1,75 @@
+"""What an encoder would put in the place of `[MASK]`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from transformers import ModernBertForMaskedLM
+
+from ..config import RuntimeConfig
+from ..engine import model, runtime
+from ..engine.masked_lm import sparse_logits
+from ..errors import ArtifactError, DataError
+
+_MASK = "[MASK]"
+
+
+def run(
+    folder: Path, texts: Iterable[str], top_k: int = 5, config: RuntimeConfig | None = None
+) -> Iterator[dict[str, Any]]:
+    """For each text {text, masks}: for each mask its fillings {token, probability}, the likeliest first.
+
+    ArtifactError if the folder is not a masked-language model; DataError, naming the line, for a text
+    without a mask or longer than the model.
+    """
+    device = runtime.prepare(config or RuntimeConfig()).device
+    encoder, report = model.load(folder, ModernBertForMaskedLM, device=device)
+    if report.new:
+        raise ArtifactError(
+            "model.no-head",
+            f"has no masked-language head ({', '.join(report.new)} missing)",
+            where=str(folder),
+            hint="--model takes the folder of a pretrained encoder",
+        )
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise ArtifactError("tokenizer.missing", "does not exist", where=str(path))
+    tokenizer = Tokenizer.from_file(str(path))
+    mask_id = tokenizer.token_to_id(_MASK)
+    if mask_id is None:
+        raise ArtifactError("tokenizer.no-mask", f"has no {_MASK}", where=str(path))
+    for number, text in enumerate(texts, start=1):
+        ids = tokenizer.encode(text).ids
+        yield {"text": text, "masks": _fill(encoder, tokenizer, ids, mask_id, top_k, f"line {number}")}
+
+
+@torch.inference_mode()
+def _fill(
+    encoder: Any, tokenizer: Tokenizer, ids: list[int], mask_id: int, top_k: int, where: str
+) -> list[list[dict[str, Any]]]:
+    positions = [place for place, token in enumerate(ids) if token == mask_id]
+    if not positions:
+        raise DataError(
+            "data.no-mask",
+            f"no {_MASK} in the text",
+            where=where,
+            hint=f"write {_MASK} where a word is wanted",
+        )
+    longest = encoder.config.max_position_embeddings
+    if len(ids) > longest:
+        raise DataError("data.too-long", f"{len(ids)} tokens, the model reads {longest}", where=where)
+    batch = {"input_ids": torch.tensor([ids]), "positions": torch.tensor(positions)}
+    batch = {name: tensor.to(encoder.device) for name, tensor in batch.items()}
+    probabilities = sparse_logits(encoder, batch).float().softmax(dim=-1)  # [num_masks, vocab_size]
+    values, tokens = probabilities.topk(min(top_k, probabilities.shape[-1]), dim=-1)
+    return [
+        [
+            {"token": tokenizer.id_to_token(int(token)), "probability": round(float(value), 6)}
+            for token, value in zip(row_tokens, row_values, strict=True)
+        ]
+        for row_tokens, row_values in zip(tokens, values, strict=True)
+    ]

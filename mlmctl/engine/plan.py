@@ -1,0 +1,215 @@
+"""How long a run will be and what it will need, decided before its first step and written down.
+
+`plan.json` holds every choice that can change bits. With `steps` or `epochs` it follows by rule; with
+a `budget` the number of steps comes from a timing, made once: every rerun reads the plan back. A larger
+wish later only moves `num_steps` and `decay_start`, so the trunk before the old decay stays as it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ..artifact import write_file
+from ..config import PretrainConfig, seconds
+from ..errors import ArtifactError, UsageError
+from . import schedule
+from .model import Shape
+
+PLAN = "plan.json"
+TOKENS_PER_MICRO_BATCH = 2048
+"""Activations of so many tokens stay in the cache: a quarter faster than 8,192 (measured on 2 cores)."""
+
+_FIRST_EVALUATION = 10
+_EVALUATION_GROWTH = 1.35
+_LONGEST_INTERVAL = 1000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The committed choices of one run; `num_steps` is 0 until a budget has been calibrated."""
+
+    num_steps: int
+    warmup_steps: int
+    decay_start: int
+    blocks_per_step: int
+    blocks_per_micro_batch: int
+    block_length: int
+    """Tokens a block: what the encoder has seen at most, and fine-tuning cuts its texts to."""
+    dtype: Literal["float32", "bfloat16"]
+    seconds_per_step: float | None
+    """As calibrated, evaluations and checkpoints included; None where nothing was timed."""
+    length: str
+    """What was asked for: `steps 100`, `epochs 2.0`, `budget 10m`."""
+
+    @property
+    def schedule(self) -> schedule.Schedule:
+        return schedule.Schedule(self.num_steps, self.warmup_steps, self.decay_start)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
+
+
+def with_steps(plan: Plan, num_steps: int, config: PretrainConfig) -> Plan:
+    """The plan for so many steps; the warmup is at most a tenth of them."""
+    return replace(
+        plan,
+        num_steps=num_steps,
+        warmup_steps=min(config.warmup_steps, num_steps // 10),
+        decay_start=schedule.decay_start(num_steps, config.decay_fraction),
+    )
+
+
+def extended(old: Plan, new: Plan, config: PretrainConfig) -> Plan:
+    """The old plan with the length of the new one: what it did before the decay stays as it was.
+
+    UsageError if the new one is shorter.
+    """
+    if new.num_steps < old.num_steps:
+        raise UsageError(
+            "plan.shorter",
+            f"{new.length} is {new.num_steps:,} steps, this run has {old.num_steps:,} ({old.length})",
+            hint="ask for more, or --force pretrain starts again",
+        )
+    start = schedule.decay_start(new.num_steps, config.decay_fraction)
+    return replace(old, num_steps=new.num_steps, decay_start=max(start, old.decay_start), length=new.length)
+
+
+def asked_length(config: PretrainConfig) -> str:
+    """The length that counts: the first set of steps, epochs, budget."""
+    if config.steps is not None:
+        return f"steps {config.steps}"
+    if config.epochs is not None:
+        return f"epochs {config.epochs}"
+    return f"budget {config.budget}"
+
+
+def steps_by_rule(config: PretrainConfig, num_blocks: int, blocks_per_step: int) -> int | None:
+    """The number of steps where it follows from the configuration; None on a budget."""
+    if config.steps is not None:
+        return config.steps
+    if config.epochs is not None:
+        return max(1, round(config.epochs * num_blocks / blocks_per_step))
+    return None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What things take on this machine, in seconds."""
+
+    step: float
+    evaluation: float
+    """One evaluation in the middle of the run."""
+    save: float
+    """One checkpoint."""
+    ending: float
+    """The last evaluation, writing and publishing the result."""
+
+
+def steps_in(available: float, timing: Timing, save_interval: float) -> tuple[int, float]:
+    """(steps that fit in `available` seconds, at least one; seconds a step with all that goes with it)."""
+    left = available - timing.ending - timing.save
+
+    def needed(num_steps: int) -> float:
+        training = num_steps * timing.step + num_evaluations(num_steps) * timing.evaluation
+        return training + timing.save * (1 + training / save_interval)  # one at the decay, one each interval
+
+    low, high = 1, max(1, int(left / timing.step)) + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if needed(middle) <= left else (low, middle)
+    return low, needed(low) / low
+
+
+def is_evaluated(step: int) -> bool:
+    """Whether to evaluate after `step` steps: at 10, then ever less often, at last each 1,000.
+
+    A function of the step alone, so that a run that is continued has the curve of a longer one.
+    """
+    if step >= 4 * _LONGEST_INTERVAL:
+        return step % _LONGEST_INTERVAL == 0
+    at = float(_FIRST_EVALUATION)
+    while round(at) < step:
+        at *= _EVALUATION_GROWTH
+    return round(at) == step
+
+
+def num_evaluations(num_steps: int) -> int:
+    """How often `is_evaluated` says yes up to and with `num_steps`."""
+    early = sum(is_evaluated(step) for step in range(1, min(num_steps, 4 * _LONGEST_INTERVAL - 1) + 1))
+    return early + max(0, num_steps // _LONGEST_INTERVAL - 3)
+
+
+def checkpoint_bytes(num_parameters: int, num_matrix_parameters: int) -> int:
+    """Size of a checkpoint: float32 weights, one momentum for Muon's matrices, two for all others."""
+    return 4 * (num_parameters + num_matrix_parameters + 2 * (num_parameters - num_matrix_parameters))
+
+
+def memory_bytes(
+    shape: Shape, plan: Plan, block_length: int, vocab_size: int, rate: float, state: int
+) -> int:
+    """Estimate of the most memory: the program, weights with gradients and state, activations, logits."""
+    tokens = plan.blocks_per_micro_batch * block_length
+    width, inner = shape.hidden_size, shape.intermediate_size
+    scores = 3 * shape.num_attention_heads * block_length
+    activations = tokens * shape.num_hidden_layers * (16 * width + 6 * inner + scores)
+    logits = 4 * tokens * rate * vocab_size
+    program = 450 * 2**20  # torch and transformers, measured
+    return int(program + 1.5 * state + 4 * (activations + logits))
+
+
+def read(work: Path) -> Plan | None:
+    """The committed plan of this work folder, or None. ArtifactError if it cannot be read."""
+    path = work / PLAN
+    try:
+        return Plan(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise ArtifactError(
+            "plan.damaged", f"cannot be read: {error}", where=str(path), hint="--force pretrain starts again"
+        ) from None
+
+
+def commit(work: Path, plan: Plan) -> None:
+    """Write the plan so that it is whole or absent."""
+    content: dict[str, Any] = asdict(plan)
+    write_file(work / PLAN, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def decide(
+    config: PretrainConfig,
+    draft: Plan,
+    num_blocks: int,
+    committed: Plan | None,
+    calibrate: Callable[[Plan], tuple[int, float]],
+) -> Plan:
+    """The plan of this sitting: the committed one, a longer one that continues it, or a new one.
+
+    `draft` holds the choices that do not depend on the length; `calibrate(draft)` is called only on a
+    budget that no committed plan answers, and gives (steps, seconds a step).
+    """
+    asked = asked_length(config)
+    if committed is not None and committed.length == asked:
+        return committed
+    num_steps, per_step = steps_by_rule(config, num_blocks, draft.blocks_per_step), None
+    if num_steps is None and committed is not None and committed.length.startswith("budget "):
+        num_steps = _in_proportion(committed, seconds(config.budget))
+    if num_steps is None:
+        num_steps, per_step = calibrate(draft)
+    new = with_steps(replace(draft, length=asked, seconds_per_step=per_step), num_steps, config)
+    return new if committed is None else extended(committed, new, config)
+
+
+def _in_proportion(committed: Plan, budget: float) -> int | None:
+    """Steps for another budget at the speed of the first; what was spent on the trunk counts."""
+    if committed.seconds_per_step is None:
+        return None
+    extra = budget - seconds(committed.length.removeprefix("budget "))
+    return committed.num_steps + round(extra / committed.seconds_per_step)

@@ -1,0 +1,218 @@
+"""Blocks of ids and the policy of what is hidden in them.
+
+Reads   the corpus, tokenizer/.
+Writes  mask/blocks/: packed blocks of a training and a validation split (see `text.blocks`);
+        mask/policy/: policy.json, the frozen validation masks (valid.input_ids.npy, valid.labels.npy),
+        audit.json.
+
+Blocks are costly and depend on corpus, tokenizer and block length only; the policy is cheap. So another
+mask rate never tokenizes anything again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..artifact import check_space, sha256_file
+from ..config import CorpusConfig, MaskConfig
+from ..errors import DataError
+from ..events import Emit, Event, Note, Progress
+from ..text import parts, policy, splitting, vocabulary
+from ..text.blocks import SPLITS, Blocks, BlockWriter, id_dtype
+from ..text.corpus import Source
+from ..text.documents import Documents
+from ..text.encoding import Encoder
+from ..text.masking import SHARES
+from ..text.splitting import TRAIN, VALID, Fates
+from .stage import Stage
+
+_MIN_TOKENS = 16
+"""Fewer in the whole corpus cannot be split and trained on."""
+
+_GZIP_RATIO = 4
+_MANY_DUPLICATES = 0.1
+
+
+def run_blocks(config: MaskConfig, corpus: CorpusConfig, stage: Stage) -> dict[str, Any]:
+    """Tokenize into parts (kept in the work folder), then deduplicate, split and pack them.
+
+    A run that was killed takes the finished parts as they are, and the blocks are the same bytes.
+    """
+    check_space(stage.work, _bytes_needed(stage.sources))
+    tokenizer = stage.inputs["tokenizer"]
+    encoder = Encoder(vocabulary.load(tokenizer))
+    # What the tokenizer stage said of the corpus a moment ago is not said again.
+    emit = _warnings_only(stage.emit) if (tokenizer / "corpus.json").exists() else stage.emit
+    documents = Documents(stage.sources, corpus, emit, stage.name)
+    tokenizer_hash = sha256_file(tokenizer / "tokenizer.json")
+    made = list(parts.make(documents, encoder, tokenizer_hash, stage.work / "parts"))
+    fates = splitting.decide(made, config.valid_fraction, stage.work / "splitting")
+    num_tokens = _check_length(made, fates)
+    valid_bytes, counts = _pack(config, encoder, made, fates, num_tokens, stage)
+
+    num_documents = documents.tally.num_documents
+    facts = {
+        "num_documents": num_documents,
+        "num_duplicates": fates.num_duplicates,
+        "num_without_tokens": fates.num_without_tokens,
+        "num_train_documents": fates.num_train,
+        "num_valid_documents": fates.num_valid,
+        **counts,
+        "valid_bytes": valid_bytes,
+    }
+    np.save(stage.out / "unigrams.npy", facts.pop("unigrams"), allow_pickle=False)
+    layout = {
+        "block_length": config.block_length,
+        "dtype": id_dtype(encoder.specials.vocab_size).name,
+        "vocab_size": encoder.specials.vocab_size,
+        "special_ids": encoder.specials.to_json(),
+        "unigrams": "unigrams.npy",
+        "unit": documents.unit,
+        "tokenizer_sha256": tokenizer_hash,
+    }
+    _write_json(stage.out / "blocks.json", {**layout, **facts})
+    if fates.num_duplicates:
+        share = fates.num_duplicates / num_documents
+        level = "warning" if share > _MANY_DUPLICATES else "info"
+        text = (
+            f"{fates.num_duplicates:,} of {num_documents:,} documents ({share:.1%}) are duplicates: removed"
+        )
+        stage.emit(Note(text, "warning" if level == "warning" else "info"))
+    stage.emit(
+        Note(
+            f"{facts['num_train_blocks']:,} blocks of {config.block_length} tokens to train on, "
+            f"{facts['num_valid_blocks']:,} to validate; {facts['unknown_share']:.3%} unknown tokens"
+        )
+    )
+    return facts
+
+
+def run_policy(config: MaskConfig, stage: Stage) -> dict[str, Any]:
+    """Freeze the validation masks, and audit them and a sample of the training masks."""
+    folder = stage.inputs["mask/blocks"]
+    train, valid = (Blocks.open(folder, split) for split in SPLITS)
+    vocab = vocabulary.load(stage.inputs["tokenizer"]).get_vocab(with_added_tokens=True)
+    tokens = {i: token for token, i in vocab.items()}
+    frozen = policy.draw(valid, config.num_valid_blocks, policy.VALID_RATE, config.seed)
+    dtype = valid.ids.dtype
+    np.save(stage.out / "valid.input_ids.npy", frozen.masked.input_ids.astype(dtype), allow_pickle=False)
+    labels = frozen.masked.dense_labels().astype(np.int32)
+    np.save(stage.out / "valid.labels.npy", labels, allow_pickle=False)
+    rules = {
+        "rate_start": config.rate_start,
+        "rate_end": config.rate_end,
+        "valid_rate": policy.VALID_RATE,
+        "shares": SHARES,
+        "seed": config.seed,
+        "num_frozen_blocks": len(frozen.numbers),
+        "block_length": valid.block_length,
+        "vocab_size": valid.specials.vocab_size,
+        "special_ids": valid.specials.to_json(),
+    }
+    _write_json(stage.out / "policy.json", rules)
+    sample = policy.draw(train, config.num_valid_blocks, config.rate_start, config.seed)
+    audits = {"valid": policy.audit(valid, frozen, tokens), "train": policy.audit(train, sample, tokens)}
+    _write_json(stage.out / "audit.json", audits)
+    return {
+        "num_frozen_blocks": len(frozen.numbers),
+        "num_frozen_labels": audits["valid"]["num_masked"],
+        "masked_share": audits["valid"]["masked_share"],
+    }
+
+
+def _pack(
+    config: MaskConfig,
+    encoder: Encoder,
+    made: list[parts.Part],
+    fates: Fates,
+    num_tokens: int,
+    stage: Stage,
+) -> tuple[int, dict[str, Any]]:
+    """Write both splits; (bytes of text in `valid`, counts of blocks and tokens)."""
+    layout = (config.block_length, encoder.specials)
+    valid_bytes = start = 0
+    with (
+        BlockWriter(stage.out, "train", *layout) as train,
+        BlockWriter(stage.out, "valid", *layout) as valid,
+    ):
+        for done, part in enumerate(made):
+            fate = fates.of[start : start + part.num_documents]
+            start += part.num_documents
+            ids, lengths, is_start = part.ids(), part.lengths(), part.is_start()
+            if not fates.num_valid and (fate == TRAIN).any():
+                valid_bytes = _cut_single(config, part, fate, train, valid)
+                continue
+            of_token = np.repeat(fate, lengths)
+            for writer, which in ((train, TRAIN), (valid, VALID)):
+                chosen = of_token == which
+                writer.add(ids[chosen], lengths[fate == which], is_start[chosen])
+            valid_bytes += int(part.num_bytes()[fate == VALID].sum())
+            stage.emit(Progress(stage.name, done + 1, len(made), "parts", "packing"))
+    unigrams = train.counts * encoder.specials.is_ordinary
+    num_unknown = int(train.counts[encoder.specials.unk] + valid.counts[encoder.specials.unk])
+    return valid_bytes, {
+        "num_train_blocks": train.num_blocks,
+        "num_valid_blocks": valid.num_blocks,
+        "num_train_tokens": train.num_tokens,
+        "num_valid_tokens": valid.num_tokens,
+        "unknown_share": round(num_unknown / num_tokens, 6),
+        "unigrams": unigrams,
+    }
+
+
+def _cut_single(
+    config: MaskConfig, part: parts.Part, fate: np.ndarray[Any, Any], train: BlockWriter, valid: BlockWriter
+) -> int:
+    """The only document: its end is `valid`, cut where a word starts; the bytes of it, by share of tokens."""
+    chosen = np.repeat(fate == TRAIN, part.lengths())
+    ids, is_start = part.ids()[chosen], part.is_start()[chosen]
+    total = len(ids)
+    at = total - min(
+        max(round(config.valid_fraction * total), min(total // 4, config.block_length)), total // 2
+    )
+    starts = np.flatnonzero(is_start)
+    at = int(starts[np.argmin(np.abs(starts - at))]) or at
+    for writer, piece in ((train, slice(0, at)), (valid, slice(at, total))):
+        writer.add(ids[piece], np.array([len(ids[piece])]), is_start[piece])
+    return round(int(part.num_bytes()[fate == TRAIN].sum()) * (total - at) / total)
+
+
+def _check_length(made: Sequence[parts.Part], fates: Fates) -> int:
+    """The number of tokens kept; DataError if it is too small to be split."""
+    num_tokens = start = 0
+    for part in made:
+        fate = fates.of[start : start + part.num_documents]
+        num_tokens += int(part.lengths()[fate > 0].sum())
+        start += part.num_documents
+    if not num_tokens:
+        raise DataError("data.empty", "nothing is left of the text after normalisation")
+    if num_tokens < _MIN_TOKENS:
+        raise DataError(
+            "data.too-short",
+            f"the corpus has {num_tokens} tokens; at least {_MIN_TOKENS} are needed to train and validate",
+            hint="name more text",
+        )
+    return num_tokens
+
+
+def _warnings_only(emit: Emit) -> Emit:
+    def emit_all_but_infos(event: Event) -> None:
+        if not (isinstance(event, Note) and event.level == "info"):
+            emit(event)
+
+    return emit_all_but_infos
+
+
+def _bytes_needed(sources: Sequence[Source]) -> int:
+    """Parts and blocks: about a token in four bytes of text, two bytes each, both; and some room."""
+    text = sum(source.size * (_GZIP_RATIO if source.compression else 1) for source in sources)
+    return int(1.3 * text) + 2**20
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_bytes(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n")

@@ -1,0 +1,89 @@
+"""The vocabulary: how text becomes tokens.
+
+Reads   the corpus, or a pinned tokenizer.
+Writes  tokenizer/: tokenizer.json, tokenizer_config.json, special_tokens_map.json, corpus.json (the facts
+        about the corpus; not with a pinned tokenizer).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..config import CorpusConfig, TokenizerConfig
+from ..errors import UsageError
+from ..events import Note
+from ..text import vocabulary
+from ..text.documents import Documents
+from ..text.encoding import Encoder
+from .stage import Stage
+
+_WORDS_AT_ONCE = 2**14
+
+
+def run(config: TokenizerConfig, corpus: CorpusConfig, stage: Stage) -> dict[str, Any]:
+    """Train a WordPiece vocabulary, or copy the pinned one after looking at what it is made of.
+
+    The same text gives the same bytes, whatever the machine does. Nothing is kept in the work folder:
+    a run that was killed begins again, which takes seconds.
+    """
+    if config.path:
+        return _pinned(Path(config.path), stage)
+    documents = Documents(stage.sources, corpus, stage.emit, stage.name)
+    counter = vocabulary.WordCounter(config.cased)
+    counter.count(documents)
+    tokenizer = vocabulary.train(counter.words, config.vocab_size, config.cased)
+    vocabulary.save(tokenizer.to_str(pretty=True), stage.out)
+    facts = documents.facts()
+    content = json.dumps({**facts, "num_words": counter.num_words}, indent=1, sort_keys=True)
+    (stage.out / "corpus.json").write_bytes(content.encode() + b"\n")
+
+    vocab_size = tokenizer.get_vocab_size()
+    if vocab_size < config.vocab_size:
+        stage.emit(
+            Note(
+                f"the text supports a vocabulary of {vocab_size:,}, not the {config.vocab_size:,} asked for: "
+                f"{vocab_size:,} it is",
+                "warning",
+            )
+        )
+    if counter.num_forgotten:
+        share = counter.num_forgotten / counter.num_words
+        stage.emit(Note(f"rare words, {share:.2%} of the text, were left out to bound the memory"))
+    num_tokens, num_unknown = _tokens(vocabulary.load(stage.out), counter)
+    return {
+        "vocab_size": vocab_size,
+        "num_documents": facts["num_documents"],
+        "num_bytes": facts["num_bytes"],
+        "num_words": counter.num_words,
+        "num_distinct_words": len(counter.words),
+        "tokens_per_word": round(num_tokens / max(1, counter.num_words), 4),
+        "unknown_share": round(num_unknown / max(1, num_tokens), 6),
+    }
+
+
+def _tokens(tokenizer: Any, counter: vocabulary.WordCounter) -> tuple[int, int]:
+    """(tokens, unknown tokens) of the counted text; words that were not kept count as unknown."""
+    encoder = Encoder(tokenizer)
+    words = list(counter.words)
+    num_tokens = num_unknown = counter.num_words - counter.words.total()
+    for first in range(0, len(words), _WORDS_AT_ONCE):
+        some = words[first : first + _WORDS_AT_ONCE]
+        encoded = encoder.encode(some)
+        counts = np.array([counter.words[word] for word in some], np.int64)
+        by_token = np.repeat(counts, encoded.lengths)
+        num_tokens += int(by_token.sum())
+        num_unknown += int(by_token[encoded.ids == encoder.specials.unk].sum())
+    return num_tokens, num_unknown
+
+
+def _pinned(folder: Path, stage: Stage) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise UsageError("usage.no-tokenizer", "is not a folder", where=str(folder))
+    tokenizer = vocabulary.load(folder)
+    # Written anew and not copied: a stranger's tokenizer_config.json may point to code.
+    vocabulary.save((folder / "tokenizer.json").read_bytes().decode(), stage.out)
+    return {"vocab_size": vocabulary.special_ids(tokenizer).vocab_size}

@@ -1,0 +1,157 @@
+"""Documents: the units that are deduplicated, split and packed.
+
+A document is a block between blank lines; where the first MiB of the first text file has no blank line
+it is a line. The choice is told, and contradicted by a warning if the rest of the corpus disagrees. A
+row of JSON Lines is a document. Lines of a document are joined by `\\n`; a document of more than 2**20
+characters is cut at white space into several.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ..config import CorpusConfig
+from ..errors import DataError
+from ..events import Emit, Note, Progress
+from .corpus import Source
+from .reading import MAX_PIECE, AtByte, Tally, chunks, cut, lines, rows
+
+_BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
+_FIRST = 2**20
+_LONG_DOCUMENT = 100_000
+
+
+class Documents:
+    """One pass over a corpus: iterate for the documents, then ask for the facts."""
+
+    def __init__(self, sources: Sequence[Source], config: CorpusConfig, emit: Emit, stage: str) -> None:
+        self.tally = Tally()
+        self.unit: str = config.unit
+        self._sources, self._config, self._emit, self._stage = sources, config, emit, stage
+        self._num_text_lines = 0
+        if config.unit == "auto":
+            texts = [source for source in sources if source.format == "text"]
+            self.unit = choose_unit(texts[0], config) if texts else "row"
+            if texts:
+                emit(Note(f"a document is a {self.unit} (--unit decides otherwise)"))
+
+    def __iter__(self) -> Iterator[str]:
+        """The documents in order, white space at their ends removed.
+
+        DataError `data.empty` at the end if there was none.
+        """
+        total = sum(source.size for source in self._sources)
+        done = 0
+        for source in self._sources:
+            at_byte = self._progress(done, total)
+            for document in self._read(source, at_byte):
+                text = document.strip()
+                if text:
+                    self.tally.num_documents += 1
+                    yield text
+                else:
+                    self.tally.num_empty += 1
+            done += source.size
+        self._conclude()
+
+    def facts(self) -> dict[str, Any]:
+        """The counts of the pass and the unit, for `corpus.json`."""
+        return {"unit": self.unit, **asdict(self.tally)}
+
+    def _read(self, source: Source, at_byte: AtByte) -> Iterator[str]:
+        if source.format == "jsonl":
+            for text in rows(source, self._config, self.tally, at_byte):
+                pieces = cut(text)
+                self.tally.num_cut += len(pieces) > 1
+                yield from pieces
+            return
+        read = lines(source, self._config, self.tally, at_byte)
+        if self.unit == "line":
+            yield from self._lines(read)
+        else:
+            yield from self._paragraphs(read)
+
+    def _lines(self, read: Iterator[str]) -> Iterator[str]:
+        num_pieces = 0
+        for line in read:
+            num_pieces += 1
+            self.tally.num_cut += num_pieces == 2
+            if line.endswith("\n"):
+                num_pieces = 0
+            yield line
+
+    def _paragraphs(self, read: Iterator[str]) -> Iterator[str]:
+        parts: list[str] = []
+        size = 0
+        is_cut = is_rest = False
+        for line in read:
+            if self.unit == "paragraph" and not is_rest and line.isspace():
+                if parts:
+                    yield "".join(parts)
+                parts, size, is_cut = [], 0, False
+                continue
+            if size + len(line) > MAX_PIECE and parts:
+                yield "".join(parts)
+                self.tally.num_cut += not is_cut
+                parts, size, is_cut = [], 0, True
+            parts.append(line)
+            size += len(line)
+            is_rest = not line.endswith("\n")
+        if parts:
+            yield "".join(parts)
+
+    def _progress(self, done: int, total: int) -> AtByte:
+        return lambda at: self._emit(Progress(self._stage, done + at, total, "bytes"))
+
+    def _conclude(self) -> None:
+        tally = self.tally
+        if not tally.num_documents:
+            names = ", ".join(source.name for source in itertools.islice(self._sources, 3))
+            raise DataError(
+                "data.empty", f"no text but white space in {tally.num_bytes:,} bytes", where=names
+            )
+        if tally.num_replacements:
+            self._emit(Note(f"{tally.num_replacements:,} replacement characters in the text", "warning"))
+        if tally.num_cut:
+            self._emit(Note(f"{tally.num_cut:,} documents of more than {MAX_PIECE:,} characters were cut"))
+        if self._config.unit == "auto":
+            self._contradict()
+
+    def _contradict(self) -> None:
+        tally = self.tally
+        if self.unit == "line" and tally.num_empty > max(10, tally.num_lines // 20):
+            self._emit(
+                Note(
+                    f"a document was taken to be a line, but {tally.num_empty:,} of {tally.num_lines:,} "
+                    "lines are blank: is it a paragraph? (--unit paragraph)",
+                    "warning",
+                )
+            )
+        mean = tally.num_bytes / tally.num_documents
+        if self.unit == "paragraph" and mean > _LONG_DOCUMENT and tally.num_lines > 100 * tally.num_documents:
+            self._emit(
+                Note(
+                    f"a document was taken to be a paragraph, but their mean length is {mean:,.0f} bytes: "
+                    "is it a line? (--unit line)",
+                    "warning",
+                )
+            )
+
+
+def choose_unit(source: Source, config: CorpusConfig) -> str:
+    """`paragraph` if a blank line is between two others in the first MiB of the text, else `line`."""
+    raw = bytearray()
+    for chunk in chunks(source, lambda at: None):
+        raw += chunk
+        if len(raw) >= _FIRST:
+            break
+    try:
+        text = bytes(raw[:_FIRST]).decode(config.encoding, "replace")
+    except LookupError:
+        return "line"  # reading says what is wrong with the encoding
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").strip()
+    return "paragraph" if _BLANK_LINE.search(text) else "line"

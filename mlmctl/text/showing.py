@@ -1,0 +1,93 @@
+"""Masked examples for people (`mask --preview`) and for other trainers (`mask --export`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..artifact import TEMPORARY
+from ..errors import ArtifactError, UsageError
+from . import policy, vocabulary
+from .blocks import Blocks
+from .wordpiece import PREFIX
+
+COLOURS = {"mask": "cyan", "random": "red", "keep": "yellow", "special": "bright_black"}
+"""How each kind of token is shown."""
+
+_AT_ONCE = 256
+
+
+def preview(tokenizer: Path, mask: Path, count: int) -> Iterator[list[tuple[str, str]]]:
+    """Masked training blocks as (text, colour) parts, at most `count`.
+
+    Without colours it can be read too: `[MASK←great]` is hidden, `[tree←great]` replaced, `[great]` kept
+    and yet predicted.
+    """
+    blocks, rules = Blocks.open(mask / "blocks", "train"), _policy(mask)
+    tokens = {i: token for token, i in vocabulary.load(tokenizer).get_vocab().items()}
+    drawn = policy.draw(blocks, count, rules["rate_end"], rules["seed"])
+    labels = drawn.masked.dense_labels()
+    specials = blocks.specials
+    for before, after, label in zip(drawn.input_ids, drawn.masked.input_ids, labels, strict=True):
+        row: list[tuple[str, str]] = []
+        for old, new, hidden in zip(before.tolist(), after.tolist(), label.tolist(), strict=True):
+            if old == specials.pad:
+                break
+            token = tokens.get(old, "?")
+            text, kind = token.removeprefix(PREFIX), ""
+            if hidden >= 0 and new == old:
+                text, kind = f"[{text}]", "keep"
+            elif hidden >= 0:
+                kind = "mask" if new == specials.mask else "random"
+                shown = "MASK" if kind == "mask" else tokens.get(new, "?")
+                text = f"[{shown}←{text}]"
+            elif not specials.is_ordinary[old]:
+                kind = "special"
+            if row and not token.startswith(PREFIX):
+                row.append((" ", ""))
+            row.append((text, COLOURS.get(kind, "")))
+        yield row
+
+
+def export(mask: Path, path: Path) -> int:
+    """Write every training block, masked as in epoch 0 at the final rate, as JSON Lines; how many.
+
+    A line is `{"input_ids": [...], "labels": [...]}` with -100 where nothing is predicted; the padding
+    of the last block is left out. The file is complete or absent.
+    """
+    if path.is_dir():
+        raise UsageError("usage.export", "is a folder", where=str(path), hint="--export FILE.jsonl")
+    blocks, rules = Blocks.open(mask / "blocks", "train"), _policy(mask)
+    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}")
+    try:
+        with temporary.open("x", encoding="ascii") as file:
+            for first in range(0, blocks.num_blocks, _AT_ONCE):
+                numbers = np.arange(first, min(first + _AT_ONCE, blocks.num_blocks), dtype=np.int64)
+                drawn = policy.sample(blocks, numbers, rules["rate_end"], rules["seed"])
+                lengths = (drawn.input_ids != blocks.specials.pad).sum(axis=1).tolist()
+                rows = zip(drawn.masked.input_ids, drawn.masked.dense_labels(), lengths, strict=True)
+                for ids, labels, length in rows:
+                    example = {"input_ids": ids[:length].tolist(), "labels": labels[:length].tolist()}
+                    file.write(json.dumps(example) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return blocks.num_blocks
+
+
+def _policy(mask: Path) -> dict[str, Any]:
+    path = mask / "policy" / "policy.json"
+    try:
+        rules: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ArtifactError("artifact.damaged", f"cannot be read: {error}", where=str(path)) from None
+    return rules

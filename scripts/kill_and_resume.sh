@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Kill -9 the real command, start it again, compare with the unbroken run, byte for byte.
+#   scripts/kill_and_resume.sh CORPUS [FOLDER]
+# Three kills in mid-training (weights must be equal), then three while blocks are written.
+set -euo pipefail
+corpus=$1 folder=${2:-build/kill-and-resume}
+rm -rf "$folder"; mkdir -p "$folder"
+options=(--preset tiny --steps 60 --set pretrain.save_interval=2s --quiet)
+
+killed_after() {  # FILE_PATTERN COMMAND...: kill the command once a file of that pattern has appeared
+  local pattern=$1; shift
+  "$@" & local process=$!
+  for _ in $(seq 6000); do
+    compgen -G "$pattern" >/dev/null && break
+    kill -0 $process 2>/dev/null || break
+    sleep 0.02
+  done
+  sleep "0.$((RANDOM % 9))"
+  kill -9 $process 2>/dev/null || { echo "the run ended before it could be killed" >&2; exit 1; }
+  wait $process 2>/dev/null || true
+}
+
+same() {  # ARTIFACT: the two runs' files must be equal
+  diff <(cd "$folder/unbroken/$1" && find . -type f ! -name manifest.json ! -name metrics.jsonl -exec sha256sum {} + | sort -k2) \
+       <(cd "$folder/broken/$1" && find . -type f ! -name manifest.json ! -name metrics.jsonl -exec sha256sum {} + | sort -k2)
+  echo "$1: identical ($(sha256sum < "$(find "$folder/broken/$1" -name 'model.safetensors' -o -name 'train.npy' | head -1)" | cut -c1-16))"
+}
+
+mlmctl mask "$corpus" --run "$folder/unbroken" --quiet >/dev/null
+for kill in 1 2 3; do
+  killed_after "$folder/broken/.work/mask+blocks-*/parts/*$((kill - 1))*" \
+    mlmctl mask "$corpus" --run "$folder/broken" --quiet
+  test ! -e "$folder/broken/mask/blocks" || { echo "blocks were complete before the kill"; break; }
+  echo "killed while blocks were written ($kill)"
+done
+mlmctl mask "$corpus" --run "$folder/broken" --quiet >/dev/null
+same mask/blocks
+
+mlmctl pretrain "$corpus" --run "$folder/unbroken" "${options[@]}" >/dev/null
+for kill in 1 2 3; do
+  reached=$(ls -d "$folder"/broken/.work/pretrain-*/checkpoints/step-* 2>/dev/null | tail -1 | sed 's/.*step-0*//' || true)
+  next=$(printf '%08d' $(( ${reached:-0} + 1 )))
+  killed_after "$folder/broken/.work/pretrain-*/checkpoints/step-${next:0:6}*" \
+    mlmctl pretrain "$corpus" --run "$folder/broken" "${options[@]}"
+  echo "killed in mid-training ($kill), newest checkpoint: $(ls "$folder"/broken/.work/pretrain-*/checkpoints | tail -1)"
+done
+mlmctl pretrain "$corpus" --run "$folder/broken" "${options[@]}" >/dev/null
+same pretrain

@@ -1,0 +1,101 @@
+"""Prove that what mlmctl writes loads in stock transformers, with the same logits.
+
+    python scripts/stock_check.py write RUN_FOLDER REFERENCE.npz    where mlmctl is installed
+    python scripts/stock_check.py read  RUN_FOLDER REFERENCE.npz    where it is not: transformers 5 or 4
+
+`write` records what mlmctl's own loading and attention give for a padded batch; `read` does the same
+with AutoTokenizer, AutoModelForMaskedLM, AutoModelForSequenceClassification and the two pipelines, and
+fails if any logit differs by more than 1e-5 (`scripts/stock_check.sh` runs both, in three environments).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+TEXTS = [
+    "A film that knows exactly what it wants to say, and says it twice.",
+    "Dull.",
+    "The second half drags, but the actors are good enough that nobody in the room seemed to mind it much.",
+    "Ein Satz mit Umlauten: schön, größer; 电影, кино, 🎬!",
+]
+MASKED = "the film was [MASK] ."
+TOLERANCE = 1e-5
+
+
+def write(run: Path, reference: Path) -> None:
+    """Logits of the pretrained and the fine-tuned model by mlmctl's own path, padded batch."""
+    from transformers import AutoTokenizer, ModernBertForMaskedLM, ModernBertForSequenceClassification
+
+    from mlmctl.commands import fill, predict
+    from mlmctl.config import RuntimeConfig
+    from mlmctl.engine import model
+
+    arrays: dict[str, np.ndarray] = {}
+    for name, cls in models(run, ModernBertForMaskedLM, ModernBertForSequenceClassification):
+        loaded, _ = model.load(run / name, cls)
+        batch = AutoTokenizer.from_pretrained(run / name)(TEXTS, padding=True, return_tensors="pt")
+        with torch.no_grad():
+            arrays[f"{name}/logits"] = loaded.eval()(**batch).logits.numpy()
+        arrays[f"{name}/input_ids"] = batch["input_ids"].numpy()
+        arrays[f"{name}/attention_mask"] = batch["attention_mask"].numpy()
+        if name != "pretrain":
+            rows = list(predict.run(run / name, iter(TEXTS), 8, RuntimeConfig()))
+            arrays[f"{name}/labels"] = np.array([row["label"] for row in rows])
+            arrays[f"{name}/scores"] = np.array([row["score"] for row in rows])
+    filled = next(iter(fill.run(run / "pretrain", [MASKED], 5, RuntimeConfig())))
+    arrays["fill/tokens"] = np.array([row["token"] for row in filled["masks"][0]])
+    arrays["fill/probabilities"] = np.array([row["probability"] for row in filled["masks"][0]])
+    np.savez(reference, **arrays)
+
+
+def read(run: Path, reference: Path) -> None:
+    """The same with stock classes only; AssertionError where they differ."""
+    assert importlib.util.find_spec("mlmctl") is None, "mlmctl is importable: this environment proves nothing"
+    import transformers
+    from transformers import (
+        AutoModelForMaskedLM,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        pipeline,
+    )
+
+    arrays = np.load(reference)
+    worst = 0.0
+    for name, cls in models(run, AutoModelForMaskedLM, AutoModelForSequenceClassification):
+        tokenizer = AutoTokenizer.from_pretrained(run / name)
+        batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
+        assert np.array_equal(batch["input_ids"].numpy(), arrays[f"{name}/input_ids"]), f"{name}: ids differ"
+        model = cls.from_pretrained(run / name, dtype=torch.float32).eval()
+        with torch.no_grad():
+            logits = model(**batch).logits.numpy()
+        # What a model says at padding means nothing, and implementations differ there.
+        real = batch["attention_mask"].numpy().astype(bool) if logits.ndim == 3 else slice(None)
+        difference = float(np.abs(logits[real] - arrays[f"{name}/logits"][real]).max())
+        worst = max(worst, difference)
+        assert difference < TOLERANCE, f"{name}: logits differ by {difference}"
+        if name != "pretrain":
+            answers = pipeline("text-classification", model=str(run / name))(TEXTS)
+            assert [a["label"] for a in answers] == list(arrays[f"{name}/labels"]), f"{name}: {answers}"
+            assert np.allclose([a["score"] for a in answers], arrays[f"{name}/scores"], atol=1e-4)
+    answers = pipeline("fill-mask", model=str(run / "pretrain"), top_k=5)(MASKED)
+    assert [a["token_str"] for a in answers] == list(arrays["fill/tokens"]), answers
+    assert np.allclose([a["score"] for a in answers], arrays["fill/probabilities"], atol=1e-5)
+    versions = {"transformers": transformers.__version__, "torch": torch.__version__}
+    names = [name for name, _ in models(run, None, None)]
+    print(json.dumps({"same": True, "models": names, "worst_logit_difference": worst, **versions}))
+
+
+def models(run: Path, masked_lm: type, classifier: type) -> list[tuple[str, type]]:
+    """The model folders of a run and the class that each is for."""
+    found = sorted(path.parent.relative_to(run).as_posix() for path in run.glob("finetune/*/config.json"))
+    return [("pretrain", masked_lm), *((name, classifier) for name in found)]
+
+
+if __name__ == "__main__":
+    {"write": write, "read": read}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,110 @@
+"""A tiny world for tests of the engine: blocks, frozen masks and a tokenizer, made without other stages."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from mlmctl.config import PretrainConfig, RuntimeConfig
+from mlmctl.events import Event
+from mlmctl.stages.stage import Stage
+from mlmctl.text import masking
+from mlmctl.text.blocks import Blocks, BlockWriter
+from mlmctl.text.specials import NAMES, Specials
+
+LENGTH = 16
+VOCAB_SIZE = 96
+SPECIALS = Specials(0, 1, 2, 3, 4, VOCAB_SIZE)
+
+
+def make_inputs(root: Path, num_documents: int = 40) -> dict[str, Path]:
+    """Folders `mask/blocks`, `mask/policy`, `tokenizer` of a language of repeated number sequences."""
+    folders = {name: root / name for name in ("mask/blocks", "mask/policy", "tokenizer")}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    facts = {
+        "dtype": "uint16",
+        "block_length": LENGTH,
+        "special_ids": SPECIALS.to_json(),
+        "vocab_size": VOCAB_SIZE,
+        "unigrams": "unigrams.npy",
+        "num_documents": num_documents,
+    }
+    counts = np.zeros(VOCAB_SIZE, np.int64)
+    random = np.random.default_rng(0)
+    for split, number in (("train", num_documents), ("valid", 6)):
+        with BlockWriter(folders["mask/blocks"], split, LENGTH, SPECIALS) as writer:
+            for _ in range(number):
+                document = 5 + (random.integers(90) + np.arange(random.integers(5, 40))) % (VOCAB_SIZE - 5)
+                ones = np.ones(len(document), bool)
+                writer.add(document.astype(np.int64), np.array([len(document)]), ones)
+        facts[f"num_{split}_blocks"] = writer.num_blocks
+        counts = writer.counts if split == "train" else counts
+    np.save(folders["mask/blocks"] / "unigrams.npy", counts)
+    (folders["mask/blocks"] / "blocks.json").write_text(json.dumps(facts))
+
+    valid = Blocks.open(folders["mask/blocks"], "valid")
+    numbers = np.arange(valid.num_blocks)
+    masked = masking.mask_tokens(
+        valid.rows(numbers),
+        masking.block_keys(0, np.zeros_like(numbers), numbers),
+        0.15,
+        SPECIALS,
+        masking.capacity(LENGTH, 0.15),
+    )
+    policy = folders["mask/policy"]
+    np.save(policy / "valid.input_ids.npy", masked.input_ids.astype(np.uint16))
+    np.save(policy / "valid.labels.npy", masked.dense_labels().astype(np.int32))
+    (policy / "policy.json").write_text(json.dumps({"rate_start": 0.3, "rate_end": 0.15}))
+
+    vocabulary = dict(zip(NAMES.values(), range(5), strict=True))
+    letters = "abcdefghij"
+    vocabulary |= {f"word{letters[n // 10]}{letters[n % 10]}": n for n in range(5, VOCAB_SIZE)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.add_special_tokens(list(NAMES.values()))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.save(str(folders["tokenizer"] / "tokenizer.json"))
+    return folders
+
+
+def config(**changes: object) -> PretrainConfig:
+    """A model of a few thousand parameters and short steps of three micro-batches' worth of tokens."""
+    settings: dict[str, object] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "tokens_per_step": 6 * LENGTH,
+        "steps": 12,
+        "warmup_steps": 2,
+        "decay_fraction": 0.5,
+    }
+    return PretrainConfig(**{**settings, **changes})
+
+
+@dataclass
+class Run:
+    """A stage's folders and what it said."""
+
+    root: Path
+    inputs: dict[str, Path]
+    events: list[Event] = field(default_factory=list)
+
+    def stage(self, out: str = "out") -> Stage:
+        """A stage whose result goes to a new folder `out`; its work folder is found again."""
+        (self.root / out).mkdir(parents=True)
+        work = self.root / "work"
+        work.mkdir(exist_ok=True)
+        return Stage(
+            name="pretrain",
+            inputs=self.inputs,
+            out=self.root / out,
+            work=work,
+            emit=self.events.append,
+            runtime=RuntimeConfig(threads=1),
+        )

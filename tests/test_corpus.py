@@ -1,0 +1,116 @@
+"""From names to files: what is taken, in which order, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlmctl.artifact import sha256_file
+from mlmctl.errors import DataError, MlmctlError, UsageError
+from mlmctl.events import Event, Note, silent
+from mlmctl.text.corpus import fingerprint, resolve
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b.txt", "a.jsonl", "deep/c.txt.gz", "deep/notes.pdf", ".hidden.txt", "B.TXT"):
+        path = tmp_path / "corpus" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return tmp_path / "corpus"
+
+
+def refused(path: str | Path, tmp_path: Path) -> MlmctlError:
+    with pytest.raises((DataError, UsageError)) as caught:
+        resolve([str(path)], tmp_path / "spool", silent)
+    return caught.value
+
+
+def test_a_folder_is_searched_in_byte_order_and_the_rest_is_told(folder: Path, tmp_path: Path) -> None:
+    told: list[Event] = []
+    sources = resolve([str(folder)], tmp_path / "spool", told.append)
+    names = [source.path.relative_to(folder).as_posix() for source in sources]
+    assert names == ["B.TXT", "a.jsonl", "b.txt", "deep/c.txt.gz"]
+    assert [source.compression for source in sources] == ["", "", "", "gz"]
+    assert [source.format for source in sources] == ["text", "jsonl", "text", "text"]
+    assert [source.size for source in sources] == [5, 7, 5, 13]
+    assert isinstance(told[0], Note)
+    assert "2 others" in told[0].message
+
+
+def test_globs_and_repeated_files(folder: Path, tmp_path: Path) -> None:
+    told: list[Event] = []
+    sources = resolve([str(folder / "*.txt"), str(folder / "b.txt")], tmp_path / "spool", told.append)
+    assert [source.path.name for source in sources] == ["b.txt"]
+    assert "twice" in str(told)
+    assert refused(folder / "*.nothing", tmp_path).exit_code == 2
+
+
+def test_standard_input_is_spooled_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spooled = []
+    for content in (b"one\n", b"one\n", b"two\n"):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        [source] = resolve(["-"], tmp_path / "spool", silent)
+        assert source.path.read_bytes() == content
+        assert source.size == 4
+        spooled.append(source.path)
+    assert spooled[0] == spooled[1] != spooled[2]
+    assert len(list((tmp_path / "spool").iterdir())) == 2
+
+
+def test_fingerprint_knows_content_and_order_but_no_names(tmp_path: Path) -> None:
+    for name, content in {"a.txt": "1", "b.txt": "2", "c.txt": "1", "c.jsonl": "1"}.items():
+        (tmp_path / name).write_text(content)
+
+    def of(*names: str) -> str:
+        sources = resolve([str(tmp_path / name) for name in names], tmp_path / "spool", silent)
+        return fingerprint(sources, sha256_file)
+
+    assert of("a.txt", "b.txt") == of("c.txt", "b.txt")
+    assert of("a.txt", "b.txt") != of("b.txt", "a.txt")
+    assert of("a.txt") != of("c.jsonl")
+
+
+def test_fault_30_missing_empty_dangling_and_devices(tmp_path: Path) -> None:
+    assert refused(tmp_path / "missing.txt", tmp_path).exit_code == 2
+    (tmp_path / "empty").mkdir()
+    error = refused(tmp_path / "empty", tmp_path)
+    assert (error.exit_code, error.code) == (4, "data.no-text")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "gone.txt")
+    error = refused(tmp_path / "link.txt", tmp_path)
+    assert (error.exit_code, error.code) == (4, "data.dangling-link")
+    assert refused("/dev/null", tmp_path).exit_code == 4
+    os.mkfifo(tmp_path / "pipe.txt")
+    error = refused(tmp_path / "pipe.txt", tmp_path)
+    assert error.exit_code == 4
+    assert "-" in str(error.hint)
+
+
+def test_fault_51_archives_are_refused_by_name(tmp_path: Path) -> None:
+    for name in ("a.zip", "a.tar", "a.tar.gz", "a.7z", "a.tgz"):
+        (tmp_path / name).write_bytes(b"x")
+        assert refused(tmp_path / name, tmp_path).code == "data.archive"
+    (tmp_path / "a.bin").write_bytes(b"x")
+    error = refused(tmp_path / "a.bin", tmp_path)
+    assert error.code == "data.unknown-suffix"
+    assert ".jsonl" in error.message
+
+
+def test_fault_55_a_hub_like_name_says_how_one_is_written(tmp_path: Path) -> None:
+    assert "hf://datasets/" in str(refused("owner/name", tmp_path).hint)
+    assert "hf://" not in str(refused("data/missing.txt", tmp_path).hint)
+    assert refused("hf://datasets/owner/name", tmp_path).code == "usage.remote"
+
+
+def test_fault_16_odd_names(tmp_path: Path) -> None:
+    odd = os.fsencode(tmp_path) + b"/odd \xff\n\x1b[31m.txt"
+    with open(odd, "wb") as file:
+        file.write(b"text")
+    [source] = resolve([os.fsdecode(odd)], tmp_path / "spool", silent)
+    assert source.name.endswith(r"odd \udcff\n\x1b[31m.txt")
+    assert source.path.read_bytes() == b"text"
+    assert refused("a\0b", tmp_path).exit_code == 2

@@ -1,0 +1,385 @@
+"""The pieces of the engine against independent implementations: torch's Muon, the stock forward pass."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pretrain_world import LENGTH, VOCAB_SIZE, config, make_inputs
+from safetensors.torch import load_file, save_file
+from transformers import ModernBertForMaskedLM, ModernBertForSequenceClassification
+
+from mlmctl.config import PretrainConfig, RuntimeConfig
+from mlmctl.engine import loop, masked_lm, model, optimizer, plan, probe, runtime, schedule
+from mlmctl.errors import ArtifactError, ResourceError, UsageError
+from mlmctl.measure import masked_lm as measure
+from mlmctl.text.blocks import Blocks
+
+IDS = {"pad": 0, "cls": 2, "sep": 3}
+CPU = torch.device("cpu")
+
+
+def tiny(seed: int = 0, block_length: int = LENGTH) -> ModernBertForMaskedLM:
+    encoder = model.build(model.shape(config()), VOCAB_SIZE, block_length, IDS, seed)
+    with torch.no_grad():  # large weights, so that a forgotten mask or a wrong angle shows
+        for parameter in encoder.parameters():
+            parameter.mul_(1.0 if parameter.ndim < 2 else 8.0)
+    return encoder
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> masked_lm.MaskedLanguageWork:
+    inputs = make_inputs(tmp_path_factory.mktemp("inputs"))
+    blocks = Blocks.open(inputs["mask/blocks"], "train")
+    return masked_lm.MaskedLanguageWork(blocks, 3, 10, 3, lambda step: 0.3 if step < 5 else 0.2)
+
+
+# attention
+
+
+@pytest.mark.parametrize("block_length", [LENGTH, 1024])  # the second has windows in two of three layers
+def test_plain_attention_equals_stock_eager_on_padded_batches(block_length: int) -> None:
+    ours = tiny(block_length=block_length)
+    assert ours.config._attn_implementation == "mlmctl_plain"
+    stock = tiny(block_length=block_length)
+    stock.set_attn_implementation("eager")
+    for encoder in (ours, stock):
+        encoder.config.local_attention = 8
+    input_ids = torch.randint(5, VOCAB_SIZE, (4, 24), generator=torch.Generator().manual_seed(0))
+    attention_mask = torch.ones_like(input_ids)
+    attention_mask[0, 9:] = 0
+    attention_mask[2, 20:] = 0
+    found = []
+    for encoder in (ours, stock):
+        logits = encoder(input_ids=input_ids, attention_mask=attention_mask).logits[attention_mask.bool()]
+        logits.square().mean().backward()
+        found.append([logits.detach(), *(p.grad for p in encoder.parameters())])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+    unmasked = ours(input_ids=input_ids).logits[attention_mask.bool()]
+    assert (unmasked - found[0][0]).abs().max() > 1e-2
+
+
+def test_the_way_we_attend_is_not_saved(tmp_path: Path) -> None:
+    model.save_model(tiny(), tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert "mlmctl" not in json.dumps(saved)
+    assert saved["global_attn_every_n_layers"] == 1
+    assert saved["global_rope_theta"] == saved["rope_parameters"]["full_attention"]["rope_theta"] == 10_000.0
+
+
+# model
+
+
+def test_weights_are_a_function_of_the_seed_and_leave_the_generator_alone() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    a, b, c = tiny(1), tiny(1), tiny(2)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+    assert not torch.equal(a.decoder.weight, c.decoder.weight)
+
+
+@pytest.mark.parametrize(("preset", "millions"), [("tiny", 1.5), ("mini", 5.2), ("small", 20.2)])
+def test_presets_have_the_size_they_say(preset: str, millions: float) -> None:
+    with torch.device("meta"):
+        encoder = model.build(
+            model.shape(PretrainConfig(preset=preset)), 8192, 128, IDS, 0, torch.device("meta")
+        )
+    assert model.num_parameters(encoder) / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+def test_heads_that_do_not_divide_the_width_are_refused() -> None:
+    with pytest.raises(UsageError, match="hidden_size 256"):
+        model.shape(PretrainConfig(num_attention_heads=3))
+
+
+def test_loading_reports_what_is_new_and_draws_it_from_the_seed(tmp_path: Path) -> None:
+    model.save_model(tiny(), tmp_path)
+    names = {0: "bad", 1: "fine", 2: "good"}
+    label_ids = {name: number for number, name in names.items()}
+    found = [
+        model.load(tmp_path, ModernBertForSequenceClassification, seed, id2label=names, label2id=label_ids)
+        for seed in (1, 1, 2)
+    ]
+    report = found[0][1]
+    assert report.new == ("classifier.bias", "classifier.weight")
+    assert report.unexpected == ("decoder.bias",)
+    assert report.num_loaded == sum(n.startswith("model.") for n in load_file(tmp_path / "model.safetensors"))
+    weights = [encoder.classifier.weight for encoder, _ in found]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert found[0][0].config.id2label == names
+    fresh = model.build_like(tmp_path, ModernBertForSequenceClassification, 1, classifier_dropout=0.5)
+    assert fresh.config.classifier_dropout == 0.5
+    assert not torch.equal(fresh.model.layers[0].mlp.Wi.weight, found[0][0].model.layers[0].mlp.Wi.weight)
+
+
+def test_fault_26_a_missing_encoder_tensor_is_refused(tmp_path: Path) -> None:
+    model.save_model(tiny(), tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["model.layers.1.mlp.Wo.weight"]
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ArtifactError, match=r"model\.layers\.1\.mlp\.Wo\.weight is missing"):
+        model.load(tmp_path, ModernBertForSequenceClassification)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_fault_25_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    encoder = tiny()
+    with torch.no_grad():
+        encoder.head.dense.weight[3, 4] = value
+    model.save_model(encoder, tmp_path)
+    with pytest.raises(ArtifactError, match=r"head\.dense\.weight holds NaN or infinity"):
+        model.load(tmp_path, ModernBertForMaskedLM)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_model_folder_that_is_incomplete_or_damaged_is_refused(tmp_path: Path, name: str) -> None:
+    model.save_model(tiny(), tmp_path)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-40])
+    with pytest.raises(ArtifactError, match=name):
+        model.load(tmp_path, ModernBertForMaskedLM)
+    (tmp_path / name).unlink()
+    with pytest.raises(ArtifactError, match="does not exist"):
+        model.load(tmp_path, ModernBertForMaskedLM)
+
+
+# loss and gradients
+
+
+def test_the_sparse_loss_and_its_gradients_are_those_of_the_dense_stock_model(work) -> None:
+    batches = [work.micro_batch(step, number) for step in range(8) for number in range(4)]
+    padded = [batch for batch in batches if "attention_mask" in batch and not batch["weights"].all()]
+    for batch in [batches[0], padded[0]]:
+        ours, stock = tiny(), tiny()
+        stock.set_attn_implementation("eager")
+        loss = work.loss(ours, batch)
+        loss.backward()
+        labels = torch.full(batch["input_ids"].shape, -100).flatten()
+        is_used = batch["weights"] > 0
+        labels[batch["positions"][is_used]] = batch["labels"][is_used]
+        labels = labels.view_as(batch["input_ids"])
+        dense = stock(input_ids=batch["input_ids"], attention_mask=batch.get("attention_mask"), labels=labels)
+        (dense.loss * is_used.sum()).backward()
+        torch.testing.assert_close(loss, dense.loss * is_used.sum(), rtol=1e-5, atol=1e-5)
+        for a, b in zip(ours.parameters(), stock.parameters(), strict=True):
+            torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_the_total_weight_is_known_without_the_masks(work) -> None:
+    for step in (0, 4, 5):
+        batches = [work.micro_batch(step, number) for number in range(work.num_micro_batches(step))]
+        assert work.total_weight(step) == sum(float(batch["weights"].sum()) for batch in batches)
+        assert sum(len(batch["input_ids"]) for batch in batches) == 10
+
+
+def test_four_ranks_add_up_to_one(work) -> None:
+    settings = loop.Settings("test", 1, 0, 1.0, 60.0)
+    alone, shared = tiny(), tiny()
+    loss, num_tokens = loop.accumulate(alone, work, 2, settings)
+    parts = [loop.accumulate(shared, work, 2, replace(settings, rank=r, world_size=4)) for r in range(4)]
+    assert sum(part[0] for part in parts) == pytest.approx(loss, rel=1e-6)
+    assert sum(part[1] for part in parts) == num_tokens == 10 * LENGTH
+    for a, b in zip(alone.parameters(), shared.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_is_a_function_of_seed_step_and_micro_batch(work) -> None:
+    encoder = tiny()
+    for layer in encoder.model.layers:
+        layer.mlp.drop.p = 0.5
+    encoder.train()
+    settings = loop.Settings("test", 1, 0, 1.0, 60.0)
+    first = loop.accumulate(encoder, work, 0, settings)
+    torch.rand(7)
+    assert loop.accumulate(encoder, work, 0, settings) == first
+    assert loop.accumulate(encoder, work, 0, replace(settings, seed=1)) != first
+
+
+# optimizer
+
+
+@pytest.mark.parametrize("size", [(24, 16), (16, 24), (16, 16)])
+def test_muon_does_what_torch_does(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    theirs = torch.nn.Parameter(torch.randn(size))
+    holder = torch.nn.ModuleDict(
+        {"layers": torch.nn.ModuleList([torch.nn.Linear(size[1], size[0], bias=False)])}
+    )
+    module = torch.nn.ModuleDict({"model": holder})
+    ours = module["model"]["layers"][0].weight
+    with torch.no_grad():
+        ours.copy_(theirs)
+    mine = optimizer.muon_and_adamw(
+        module, muon_learning_rate=0.05, learning_rate=1.0, weight_decay=0.1, dtype=torch.bfloat16
+    )
+    reference = torch.optim.Muon([theirs], lr=0.05, weight_decay=0.1, momentum=0.95)
+    for _ in range(5):
+        theirs.grad = torch.randn(size)
+        ours.grad = theirs.grad.clone()
+        reference.step()
+        mine.step(1.0)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=3e-3)  # both in bf16: three digits
+
+
+def test_newton_schulz_makes_every_matrix_of_a_batch_nearly_orthogonal() -> None:
+    matrices = torch.randn(3, 20, 12, generator=torch.Generator().manual_seed(0))
+    singular = torch.linalg.svdvals(optimizer.newton_schulz(matrices, torch.float32))
+    assert 0.6 < float(singular.min()) < float(singular.max()) < 1.3
+    alone = optimizer.newton_schulz(matrices[1:2], torch.float32)[0]
+    torch.testing.assert_close(optimizer.newton_schulz(matrices, torch.float32)[1], alone)
+
+
+def test_muon_takes_fused_matrices_apart() -> None:
+    encoder = tiny()
+    mine = optimizer.muon_and_adamw(encoder, muon_learning_rate=1.0, learning_rate=1.0, weight_decay=0.0)
+    weight = encoder.model.layers[0].attn.Wqkv.weight  # [3 * 32, 32]
+    before = weight.detach().clone()
+    for parameter in encoder.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    weight.grad[:32] *= 1000  # a huge gradient of Q must not shrink the steps of K and V
+    mine.step(1.0)
+    for part in (before - weight.detach()).split(32):
+        assert float(torch.linalg.svdvals(part).max()) == pytest.approx(1.0, abs=0.3)
+
+
+def test_every_parameter_is_trained_once_and_the_state_is_restored_exactly() -> None:
+    encoder = tiny()
+    mine = optimizer.muon_and_adamw(encoder, muon_learning_rate=0.1, learning_rate=0.1, weight_decay=0.1)
+    assert {id(p) for p in mine.parameters()} == {id(p) for p in encoder.parameters()}
+    assert len(mine.parameters()) == len(list(encoder.parameters()))
+
+    def steps(one: ModernBertForMaskedLM, its: optimizer.Optimizer) -> None:
+        generator = torch.Generator().manual_seed(1)
+        for _ in range(2):
+            for parameter in one.parameters():
+                parameter.grad = torch.randn(parameter.shape, generator=generator)
+            its.step(0.5)
+
+    steps(encoder, mine)
+    other = tiny(9)
+    theirs = optimizer.muon_and_adamw(other, muon_learning_rate=0.1, learning_rate=0.1, weight_decay=0.1)
+    other.load_state_dict(encoder.state_dict())
+    theirs.load_state({name: tensor.clone() for name, tensor in mine.state().items()})
+    steps(encoder, mine)
+    steps(other, theirs)
+    assert all(torch.equal(p, q) for p, q in zip(encoder.parameters(), other.parameters(), strict=True))
+    with pytest.raises(ValueError, match="missing"):
+        theirs.load_state({name: t for name, t in mine.state().items() if "Wqkv" not in name})
+    with pytest.raises(ValueError, match="unknown"):
+        theirs.load_state({**mine.state(), "muon.more": torch.zeros(1)})
+
+
+# schedule and plan
+
+runs = st.tuples(st.integers(1, 3000), st.integers(0, 100), st.floats(0, 1))
+
+
+@given(runs, st.integers(1, 3000))
+def test_before_the_decay_nothing_depends_on_the_length(run, more: int) -> None:
+    num_steps, warmup, fraction = run
+    start = schedule.decay_start(num_steps, fraction)
+    longer_start = schedule.decay_start(num_steps + more, fraction)
+    assert longer_start >= start - 1  # rounding
+    short = schedule.Schedule(num_steps, warmup, start)
+    long = schedule.Schedule(num_steps + more, warmup, max(start, longer_start))
+    for step in {0, start // 2, start - 1} & set(range(start)):
+        assert short.factor(step) == long.factor(step)
+        assert short.mask_rate(step, 0.3, 0.15) == long.mask_rate(step, 0.3, 0.15) == 0.3
+
+
+@given(runs)
+def test_the_rates_fall_to_their_end(run) -> None:
+    num_steps, warmup, fraction = run
+    start = schedule.decay_start(num_steps, fraction)
+    one = schedule.Schedule(num_steps, warmup, start)
+    factors = [one.factor(step) for step in range(num_steps)]
+    assert all(0 < factor <= 1 for factor in factors)
+    if start < num_steps:
+        assert factors[-1] <= 1 / (num_steps - start) + 1e-12
+    rates = [one.mask_rate(step, 0.3, 0.15) for step in range(num_steps)]
+    assert rates == sorted(rates, reverse=True)
+    assert len(set(rates)) <= schedule.NUM_PLATEAUS
+    if num_steps - start >= schedule.NUM_PLATEAUS:
+        assert rates[-1] == pytest.approx(0.15)
+
+
+@given(st.integers(1, 20_000))
+def test_evaluations_are_counted_right(num_steps: int) -> None:
+    counted = sum(plan.is_evaluated(step) for step in range(1, min(num_steps, 6000) + 1))
+    if num_steps <= 6000:
+        assert plan.num_evaluations(num_steps) == counted
+    gap = range(math.ceil(0.6 * num_steps), num_steps + 1)
+    assert num_steps < 20 or num_steps > 6000 or any(map(plan.is_evaluated, gap))
+
+
+def test_a_budget_is_filled_and_not_overdrawn() -> None:
+    timing = plan.Timing(step=0.5, evaluation=1.0, save=0.4, ending=5.0)
+    num_steps, per_step = plan.steps_in(300.0, timing, 60.0)
+    assert 0.95 * 300 < num_steps * per_step + timing.ending + timing.save <= 300
+    assert plan.steps_in(1.0, timing, 60.0)[0] == 1
+
+
+def test_steps_come_before_epochs_before_the_budget() -> None:
+    assert plan.steps_by_rule(PretrainConfig(steps=7, epochs=2.0), 100, 10) == 7
+    assert plan.steps_by_rule(PretrainConfig(epochs=2.5), 100, 10) == 25
+    assert plan.steps_by_rule(PretrainConfig(), 100, 10) is None
+    assert plan.asked_length(PretrainConfig(budget="5m")) == "budget 5m"
+
+
+def test_a_damaged_plan_is_refused(tmp_path: Path) -> None:
+    assert plan.read(tmp_path) is None
+    (tmp_path / "plan.json").write_text("{")
+    with pytest.raises(ArtifactError):
+        plan.read(tmp_path)
+
+
+# runtime and measures
+
+
+def test_the_quota_of_a_container_limits_the_threads(tmp_path: Path) -> None:
+    assert runtime._quota(tmp_path) is None
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert runtime._quota(tmp_path) is None
+    (tmp_path / "cpu.max").write_text("250000 100000\n")
+    assert runtime._quota(tmp_path) == 2.5
+    (tmp_path / "cpu.max").unlink()
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu/cpu.cfs_quota_us").write_text("150000")
+    (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000")
+    assert runtime._quota(tmp_path) == 1.5
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has the device")
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ResourceError, match="no cuda"):
+        runtime.prepare(RuntimeConfig(device="cuda"))
+
+
+def test_the_number_format_follows_the_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "cpu_flags", lambda: ["avx2", "avx512f"])
+    assert probe.dtype_by_rule(CPU) == probe.dtype_by_timing(CPU, 64, 32, 32) == torch.float32
+    monkeypatch.setattr(probe, "cpu_flags", lambda: ["avx2", "avx512_bf16"])
+    assert probe.dtype_by_rule(CPU) == torch.bfloat16
+    monkeypatch.setattr(probe, "_seconds", lambda shape, dtype, device: {torch.bfloat16: 0.9}.get(dtype, 1.0))
+    assert probe.dtype_by_timing(CPU, 64, 32, 32) == torch.float32
+
+
+def test_measures_against_a_direct_computation() -> None:
+    counts = np.array([0, 3, 5])
+    expected = -np.log(np.array([4, 6, 6]) / 11).mean()
+    assert measure.unigram_loss(np.array([1, 2, 2]), counts) == pytest.approx(expected)
+    whole = measure.sums(np.array([1, 2, 3, 4], np.float32), np.array([True, False, True, True]))
+    parts = measure.sums(np.array([1, 2], np.float32), np.array([True, False]))
+    parts += measure.sums(np.array([3, 4], np.float32), np.array([True, True]))
+    assert parts == whole
+    assert (whole.loss, whole.accuracy) == (2.5, 0.75)
+    assert measure.Sums().loss == 0.0

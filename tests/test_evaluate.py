@@ -1,0 +1,201 @@
+"""Evaluation of a fine-tuned model, and `predict`: honest counts, the same bytes every time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from encoders import make_data, make_encoder, run_evaluate, run_finetune
+from pretrain_world import LENGTH, SPECIALS, VOCAB_SIZE, make_inputs
+
+from mlmctl.artifact import Header, publish
+from mlmctl.commands import predict
+from mlmctl.config import EvaluateConfig, PretrainConfig, RuntimeConfig
+from mlmctl.engine import model as engine_model
+from mlmctl.errors import ArtifactError, DataError, UsageError
+from mlmctl.events import Event, Note
+from mlmctl.stages import evaluate
+from mlmctl.stages.stage import Stage
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    encoder = make_encoder(folder / "pretrain")
+    run_finetune(folder / "toy", encoder, make_data(folder / "train.jsonl"))
+    return folder / "toy"
+
+
+def rows(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_metrics_predictions_and_errors_agree(model: Path, tmp_path: Path) -> None:
+    data = make_data(tmp_path / "test.jsonl", 100, seed=1)
+    wrong = [{"text": "great film", "label": "bad"}, {"text": "dull plot", "label": "good"}]
+    with data.open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in wrong)
+    metrics = run_evaluate(tmp_path / "out", model, data)
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == metrics
+    predictions = rows(tmp_path / "out" / "predictions.jsonl")
+    assert [row["row"] for row in predictions] == list(range(1, 103))
+    hits = sum(row["label"] == row["prediction"] for row in predictions)
+    assert metrics["accuracy"] == pytest.approx(hits / 102)
+    assert metrics["accuracy"] > 0.9
+    assert metrics["num_examples"] == 102
+    assert metrics["majority_accuracy"] == 0.5
+    assert sum(map(sum, metrics["confusion"])) == 102
+    assert set(metrics["labels"]) == {"bad", "good"}
+    errors = rows(tmp_path / "out" / "errors.jsonl")
+    assert len(errors) == 102 - hits
+    assert {row["text"] for row in errors} >= {"great film", "dull plot"}
+    sure = [max(row["probabilities"].values()) for row in errors]  # type: ignore[attr-defined]
+    assert sure == sorted(sure, reverse=True)
+
+
+def test_the_same_model_evaluated_twice_gives_identical_bytes(model: Path, tmp_path: Path) -> None:
+    data = make_data(tmp_path / "test.jsonl", 60, seed=1)
+    (tmp_path / "elsewhere").mkdir()
+    moved = tmp_path / "elsewhere" / "same.jsonl"
+    moved.write_bytes(data.read_bytes())
+    run_evaluate(tmp_path / "first", model, data)
+    run_evaluate(tmp_path / "second", model, moved)
+    for name in ("metrics.json", "predictions.jsonl", "errors.jsonl"):
+        content = (tmp_path / "first" / name).read_bytes()
+        assert content == (tmp_path / "second" / name).read_bytes()
+        assert str(tmp_path).encode() not in content
+
+
+def test_fault_37_a_label_unseen_in_training_is_refused(model: Path, tmp_path: Path) -> None:
+    data = make_data(tmp_path / "test.jsonl", 10)
+    with data.open("a") as file:
+        file.write('{"text": "so so", "label": "neutral"}\n')
+    with pytest.raises(DataError, match="row 11: the label 'neutral' was not in the training data"):
+        run_evaluate(tmp_path / "out", model, data)
+
+
+def test_fault_38_test_texts_that_were_trained_on_are_counted_and_warned_of(
+    model: Path, tmp_path: Path
+) -> None:
+    known = (model.parent / "train.jsonl").read_text().splitlines()[:3]
+    fresh = '{"text": "great film indeed", "label": "good"}'
+    texts = [json.loads(line)["text"] for line in known]
+    lines = [json.dumps({"text": f"  {text.upper()}", "label": "good"}) for text in texts]
+    (tmp_path / "test.jsonl").write_text("\n".join([*lines, fresh, '{"text": "", "label": "bad"}']) + "\n")
+    events: list[Event] = []
+    metrics = run_evaluate(tmp_path / "out", model, tmp_path / "test.jsonl", emit=events.append)
+    assert metrics["num_trained_on"] == 3
+    assert metrics["num_empty"] == 1
+    assert metrics["num_examples"] == 5
+    warnings = [e.message for e in events if isinstance(e, Note) and e.level == "warning"]
+    assert any("3 of 5 test texts were in the training data" in message for message in warnings)
+
+
+def test_fault_39_the_share_of_long_test_texts_is_a_metric(model: Path, tmp_path: Path) -> None:
+    lines = [json.dumps({"text": "film " * n, "label": "good"}) for n in (1, 2, 3, 40)]
+    (tmp_path / "test.jsonl").write_text("\n".join(lines) + "\n")
+    assert run_evaluate(tmp_path / "out", model, tmp_path / "test.jsonl")["share_windowed"] == 0.25
+
+
+def test_max_examples_samples_the_test_set(model: Path, tmp_path: Path) -> None:
+    data = make_data(tmp_path / "test.jsonl", 60, seed=1)
+    assert run_evaluate(tmp_path / "out", model, data, max_examples=20)["num_examples"] == 20
+
+
+def test_what_is_no_fine_tuned_model_is_refused(model: Path, tmp_path: Path) -> None:
+    data = make_data(tmp_path / "test.jsonl", 10)
+    with pytest.raises(ArtifactError, match=r"task\.json"):
+        run_evaluate(tmp_path / "out", model.parent / "pretrain", data)
+    with pytest.raises(UsageError, match="no test data"):
+        run_evaluate(tmp_path / "none", model, None)  # type: ignore[arg-type]
+
+
+def masked_world(root: Path, of_encoder: str, of_masks: str) -> dict[str, Path]:
+    """Inputs of the task `mlm` as artifacts made with the tokenizers of these fingerprints."""
+    made = make_inputs(root / "made")
+    shape = engine_model.shape(PretrainConfig(hidden_size=32, num_attention_heads=2, num_hidden_layers=1))
+    special_ids = {"pad": SPECIALS.pad, "cls": SPECIALS.cls, "sep": SPECIALS.sep}
+    folders = {name: root / name for name in ("pretrain", "mask/blocks", "mask/policy")}
+    for name, folder in folders.items():
+        tokenizer = of_encoder if name == "pretrain" else of_masks
+        with publish(folder, Header(name, {}, {"tokenizer": tokenizer})) as draft:
+            if name == "pretrain":
+                network = engine_model.build(shape, VOCAB_SIZE, LENGTH, special_ids, 0)
+                engine_model.save_model(network, draft.path)
+            else:
+                shutil.copytree(made[name], draft.path, dirs_exist_ok=True)
+    return folders
+
+
+def test_an_encoder_is_evaluated_on_the_frozen_masks(tmp_path: Path) -> None:
+    inputs = masked_world(tmp_path, "a", "a")
+    results = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        stage = Stage("evaluate/x", inputs, tmp_path / name, tmp_path, runtime=RuntimeConfig(threads=1))
+        results.append(evaluate.run(EvaluateConfig(task="mlm"), stage))
+    assert results[0] == results[1]
+    assert results[0]["uniform_loss"] == pytest.approx(np.log(VOCAB_SIZE))
+    assert results[0]["valid_loss"] == pytest.approx(np.log(VOCAB_SIZE), abs=1.0)  # it has learned nothing
+    assert json.loads((tmp_path / "first" / "metrics.json").read_text()) == results[0]
+
+
+def test_fault_22_masks_of_another_tokenizer_of_the_same_size_are_refused(tmp_path: Path) -> None:
+    inputs = masked_world(tmp_path, "a", "b")
+    stage = Stage("evaluate/x", inputs, tmp_path, tmp_path, runtime=RuntimeConfig(threads=1))
+    with pytest.raises(ArtifactError, match="another tokenizer"):
+        evaluate.run(EvaluateConfig(task="mlm"), stage)
+
+
+def test_predict_answers_every_line_in_order_in_small_batches(model: Path) -> None:
+    read = []
+
+    def lines() -> Iterator[str]:
+        for n in range(10):
+            read.append(n)
+            yield f"{'great ' if n % 3 else 'awful '}" * (n + 1) + "film\n"
+
+    answers = predict.run(model, lines(), batch_size=4)
+    first = next(answers)
+    assert len(read) == 4  # no more is read than is answered
+    labels = [first["label"], *(answer["label"] for answer in answers)]
+    assert labels == ["good" if n % 3 else "bad" for n in range(10)]
+    assert first["score"] == max(first["probabilities"].values())
+    assert sum(first["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_predict_gives_one_answer_whatever_the_batch(model: Path) -> None:
+    lines = ["great film", "", "dull " * 30, "the plot"]
+    together = list(predict.run(model, lines))
+    alone = [answer for line in lines for answer in predict.run(model, [line])]
+    for one, other in zip(together, alone, strict=True):
+        assert one["label"] == other["label"]
+        assert one["score"] == pytest.approx(other["score"], abs=2e-4)
+
+
+def test_predict_reads_json_lines_if_the_first_is_one(model: Path) -> None:
+    plain = list(predict.run(model, ["great film", '{"text": "awful"}']))
+    rows = ['{"text": "great film", "id": 7}', '{"text": "awful"}']
+    assert next(predict.run(model, rows)) == plain[0]
+    with pytest.raises(DataError) as error:
+        list(predict.run(model, [*rows, "great film"]))
+    assert error.value.where == "line 3"
+    with pytest.raises(DataError, match="Unicode"):
+        list(predict.run(model, ["caf\udce9"]))
+
+
+def test_fault_20_predict_refuses_a_damaged_model(model: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in model.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    content = bytearray((copy / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(content)
+    with pytest.raises(ArtifactError) as error:
+        list(predict.run(copy, ["great"]))
+    assert str(error.value.where).endswith("model.safetensors")

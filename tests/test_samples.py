@@ -1,0 +1,57 @@
+"""The built-in English set: valid labels, no duplicates, answers where they are said to be."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+
+from mlmctl import samples
+
+CORPUS = samples.path("corpus.txt").read_text(encoding="utf-8")
+PARAGRAPHS = CORPUS.strip().split("\n\n")
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    return [json.loads(line) for line in samples.path(name).read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize(("name", "count"), [("sentiment-train.jsonl", 240), ("sentiment-test.jsonl", 80)])
+def test_sentiment_is_balanced_and_well_formed(name: str, count: int) -> None:
+    rows = _rows(name)
+    assert Counter(row["label"] for row in rows) == {"negative": count // 2, "positive": count // 2}
+    assert all(row.keys() == {"text", "label"} for row in rows)
+    assert all(row["text"] == row["text"].strip() and 10 < len(row["text"]) < 120 for row in rows)
+
+
+def test_no_sentence_occurs_twice_and_train_and_test_are_disjoint() -> None:
+    texts = [row["text"].lower() for name in ("train", "test") for row in _rows(f"sentiment-{name}.jsonl")]
+    assert len(set(texts)) == len(texts)
+
+
+def test_corpus_is_varied_prose() -> None:
+    assert 40_000 < len(CORPUS.encode()) < 100_000
+    assert len(PARAGRAPHS) > 150
+    assert len(set(PARAGRAPHS)) == len(PARAGRAPHS)
+    assert all("\n" not in paragraph and 150 < len(paragraph) < 600 for paragraph in PARAGRAPHS)
+    assert len(set(CORPUS.lower().split())) > 2_500
+    assert CORPUS.endswith("\n")
+    assert "\n\n\n" not in CORPUS
+
+
+def test_questions_have_their_answers_where_they_say() -> None:
+    articles = json.loads(samples.path("qa.json").read_text(encoding="utf-8"))["data"]
+    ids: list[str] = []
+    for article in articles:
+        for paragraph in article["paragraphs"]:
+            context = paragraph["context"]
+            assert context in PARAGRAPHS
+            for question in paragraph["qas"]:
+                ids.append(question["id"])
+                assert question["question"].endswith("?")
+                for answer in question["answers"]:
+                    start = answer["answer_start"]
+                    assert context[start : start + len(answer["text"])] == answer["text"]
+    assert len(ids) == len(set(ids)) == 41
+    assert len(articles) == 12
