@@ -170,7 +170,7 @@ def load(folder: Path) -> Tokenizer:
         )
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    pass
+    tokenizer.encode_special_tokens = True
     return tokenizer
 
 
