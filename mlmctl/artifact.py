@@ -24,13 +24,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import ArtifactError, ResourceError
+from .errors import ArtifactError
+from .storage import TEMPORARY, HashCache, sha256_file, sync
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
-TEMPORARY = ".tmp-"
-_CACHE_FROM_BYTES = 16 * 2**20
-_CHUNK = 2**20
 
 
 def canonical(value: Any) -> bytes:
@@ -43,43 +41,6 @@ def canonical(value: Any) -> bytes:
 def digest(value: Any) -> str:
     """SHA-256 (hex) of the canonical JSON of a value."""
     return hashlib.sha256(canonical(value)).hexdigest()
-
-
-def sha256_file(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class HashCache:
-    """Hashes of large files, remembered by (size, modification time, inode) in one JSON file.
-
-    Only a convenience: `mlmctl verify` never asks it, and a cache that cannot be read is empty.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._known: dict[str, list[Any]] = {}
-        if path is not None:
-            try:
-                known = json.loads(path.read_text())
-                self._known = known if isinstance(known, dict) else {}
-            except (OSError, ValueError):
-                pass
-
-    def sha256(self, path: Path) -> str:
-        info = path.stat()
-        if info.st_size < _CACHE_FROM_BYTES or self._path is None:
-            return sha256_file(path)
-        state = [info.st_size, info.st_mtime_ns, info.st_ino]
-        name = os.path.realpath(path)
-        entry = self._known.get(name)
-        if isinstance(entry, list) and len(entry) == 4 and entry[:3] == state:
-            return str(entry[3])
-        value = sha256_file(path)
-        self._known[name] = [*state, value]
-        write_file(self._path, json.dumps(self._known, sort_keys=True).encode())
-        return value
 
 
 @dataclass(frozen=True)
@@ -147,21 +108,6 @@ class Draft:
     path: Path
     metrics: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write one file so that it is whole or absent: temporary, fsync, rename over the old one."""
-    temporary = path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
 
 
 @contextmanager
@@ -272,7 +218,7 @@ def recover(run: Path) -> list[str]:
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             kept.parent.rename(target)
-            _sync_folder(target.parent)
+            sync(target.parent)
             done.append(f"put back {target.relative_to(run)}, whose replacement was cut short")
     if old.is_dir():
         shutil.rmtree(old)
@@ -284,18 +230,6 @@ def recover(run: Path) -> list[str]:
         for name in [n for n in files if n.startswith(TEMPORARY)]:
             (Path(folder) / name).unlink(missing_ok=True)
     return done
-
-
-def check_space(folder: Path, needed: int) -> None:
-    """ResourceError unless `needed` bytes (and a reserve of a twentieth) are free at `folder`."""
-    free = shutil.disk_usage(folder).free
-    if free < needed * 1.05:
-        raise ResourceError(
-            "resource.disk",
-            f"needs {needed:,} bytes of disk, {free:,} are free",
-            where=str(folder),
-            hint="free some space or choose another --run folder",
-        )
 
 
 _REMAKE = "make it again: --force with the stage's name"
@@ -316,7 +250,7 @@ def _close(draft: Draft, header: Header, environment: Mapping[str, Any]) -> None
             continue
         name = path.relative_to(draft.path).as_posix()
         outputs[name] = FileRecord(path.stat().st_size, sha256_file(path))
-        _sync_file(path)
+        sync(path)
     manifest = Manifest(
         stage=header.stage,
         key=header.key,
@@ -333,7 +267,7 @@ def _close(draft: Draft, header: Header, environment: Mapping[str, Any]) -> None
         file.flush()
         os.fsync(file.fileno())
     for folder in folders:
-        _sync_folder(folder)
+        sync(folder)
 
 
 def _swap_in(new: Path, target: Path, old: Path | None) -> None:
@@ -345,21 +279,9 @@ def _swap_in(new: Path, target: Path, old: Path | None) -> None:
             shutil.rmtree(old)
         old.parent.mkdir(parents=True, exist_ok=True)
         target.rename(old)
-        _sync_folder(old.parent)
-        _sync_folder(target.parent)
+        sync(old.parent)
+        sync(target.parent)
     new.rename(target)
-    _sync_folder(target.parent)
+    sync(target.parent)
     if replaced and old is not None:
         shutil.rmtree(old)
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_folder(path: Path) -> None:
-    _sync_file(path)

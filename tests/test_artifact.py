@@ -8,17 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mlmctl.artifact import (
-    MANIFEST,
-    HashCache,
-    Header,
-    canonical,
-    open_artifact,
-    publish,
-    read_manifest,
-    recover,
-)
+from mlmctl.artifact import MANIFEST, Header, canonical, open_artifact, publish, read_manifest, recover
 from mlmctl.errors import ArtifactError
+from mlmctl.storage import HashCache
 
 HEADER = Header("tokenizer", {"vocab_size": 64}, {"corpus": "ab"})
 
@@ -162,12 +154,12 @@ def test_recover_drops_the_old_one_once_the_new_stands(tmp_path: Path) -> None:
 
 
 def test_hash_cache_sees_a_changed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlmctl.artifact._CACHE_FROM_BYTES", 0)
+    monkeypatch.setattr("mlmctl.storage._CACHE_FROM_BYTES", 0)
     path = tmp_path / "large"
     path.write_bytes(b"one")
     first = HashCache(tmp_path / "cache").sha256(path)
     reads: list[Path] = []
-    monkeypatch.setattr("mlmctl.artifact.sha256_file", lambda p: reads.append(p) or "new")
+    monkeypatch.setattr("mlmctl.storage.sha256_file", lambda p: reads.append(p) or "new")
     assert HashCache(tmp_path / "cache").sha256(path) == first
     assert not reads
     path.write_bytes(b"three")

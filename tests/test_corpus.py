@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mlmctl.artifact import sha256_file
 from mlmctl.errors import DataError, MlmctlError, UsageError
 from mlmctl.events import Event, Note, silent
+from mlmctl.storage import sha256_file
 from mlmctl.text.corpus import fingerprint, resolve
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from mlmctl import world
-from mlmctl.artifact import HashCache, Manifest
+from mlmctl.artifact import Manifest
 from mlmctl.commands import demo
 from mlmctl.config import RuntimeConfig
 from mlmctl.events import silent
 from mlmctl.pipeline import Node, StageReport
+from mlmctl.storage import HashCache
 
 ACCURACY = {"pretrained-16": 0.75, "scratch-16": 0.5}
 

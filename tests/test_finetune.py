@@ -14,12 +14,12 @@ from encoders import make_data, make_encoder, run_finetune
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from mlmctl.artifact import sha256_file
 from mlmctl.config import FinetuneConfig
 from mlmctl.errors import ArtifactError, DataError, InterruptedRun
 from mlmctl.events import Evaluated, Event, Note, Progress
 from mlmctl.signals import stop
 from mlmctl.stages.finetune import _choose, default_epochs
+from mlmctl.storage import sha256_file
 from mlmctl.tasks.adapted import TASKS, open_adapted
 from mlmctl.tasks.labelled import Labelled
 

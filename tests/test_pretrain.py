@@ -14,7 +14,6 @@ from pretrain_world import Run, config, make_inputs
 from tokenizers import Tokenizer
 from transformers import AutoModelForMaskedLM, ModernBertForMaskedLM
 
-from mlmctl.artifact import sha256_file
 from mlmctl.commands import fill
 from mlmctl.config import RuntimeConfig
 from mlmctl.engine import loop, model, plan
@@ -23,6 +22,7 @@ from mlmctl.errors import ArtifactError, DataError, DivergedError, InterruptedRu
 from mlmctl.events import Evaluated, Note, Plan
 from mlmctl.signals import StopRequest
 from mlmctl.stages import pretrain
+from mlmctl.storage import sha256_file
 
 STATE = ("model.safetensors", "optimizer.safetensors", "state.json")
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from .. import world
-from ..artifact import HashCache
 from ..config import (
     CorpusConfig,
     EvaluateConfig,
@@ -26,6 +25,7 @@ from ..config import (
 )
 from ..events import Emit, Note
 from ..pipeline import Node, StageReport, evaluate_node, execute, finetune_node, pretrain_nodes
+from ..storage import HashCache
 
 LABEL_COUNTS = (16, 64, 256)
 SEED = 0

@@ -22,9 +22,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..artifact import TEMPORARY, Header, Manifest, open_artifact, publish
+from ..artifact import Header, Manifest, open_artifact, publish
 from ..errors import ArtifactError
 from ..events import Emit, Note
+from ..storage import TEMPORARY
 from .optimizer import Optimizer
 
 _NUM_KEPT = 2

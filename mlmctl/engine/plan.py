@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import torch
 
-from ..artifact import write_file
 from ..config import PretrainConfig, seconds
 from ..errors import ArtifactError, UsageError
+from ..storage import write_file
 from . import schedule
 from .model import Shape
 

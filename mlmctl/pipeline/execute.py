@@ -18,22 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..artifact import (
-    MANIFEST,
-    HashCache,
-    Header,
-    Manifest,
-    digest,
-    open_artifact,
-    publish,
-    read_manifest,
-    recover,
-    write_file,
-)
+from ..artifact import MANIFEST, Header, Manifest, digest, open_artifact, publish, read_manifest, recover
 from ..config import RuntimeConfig, changed_fields
 from ..errors import ArtifactError, DataError
 from ..events import Emit, Event, Note, StageFinished, StageStarted
 from ..stages.stage import Stage
+from ..storage import HashCache, write_file
 from . import inputs
 from .lock import locked
 from .nodes import Node

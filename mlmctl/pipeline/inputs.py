@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import samples
-from ..artifact import MANIFEST, HashCache, digest, open_artifact, read_manifest, sha256_file
+from ..artifact import MANIFEST, digest, open_artifact, read_manifest
 from ..errors import ArtifactError, UsageError
 from ..events import Emit, Note
+from ..storage import HashCache, sha256_file
 from ..text.corpus import Source, fingerprint, resolve
 
 SPOOL = ".spool"

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..artifact import HashCache
 from ..config import EvaluateConfig, FinetuneConfig, MaskConfig, Recipe
 from ..errors import UsageError
 from ..events import Emit
 from ..stages.stage import Stage
+from ..storage import HashCache
 from . import inputs
 
 Metrics = dict[str, Any]

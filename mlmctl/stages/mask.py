@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from ..artifact import check_space, sha256_file
 from ..config import CorpusConfig, MaskConfig
 from ..errors import DataError
 from ..events import Emit, Event, Note, Progress
+from ..storage import check_space, sha256_file
 from ..text import parts, policy, splitting, vocabulary
 from ..text.blocks import SPLITS, Blocks, BlockWriter, id_dtype
 from ..text.corpus import Source

@@ -20,7 +20,6 @@ import torch
 from tokenizers import Tokenizer
 from transformers import ModernBertForMaskedLM
 
-from ..artifact import check_space
 from ..config import PretrainConfig, seconds
 from ..engine import calibrate, evaluate_mlm, model, plan, probe, runtime
 from ..engine.checkpoint import Checkpoints
@@ -29,6 +28,7 @@ from ..engine.loop import Evaluation, Settings, Trained, train
 from ..engine.masked_lm import MaskedLanguageWork
 from ..engine.optimizer import Optimizer, muon_and_adamw
 from ..events import Note, Plan
+from ..storage import check_space
 from ..text.blocks import Blocks
 from ..text.specials import Specials
 from .stage import Stage

@@ -16,9 +16,9 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
-from ..artifact import write_file
 from ..engine import model as models
 from ..errors import ArtifactError
+from ..storage import write_file
 from ..text import vocabulary
 from .features import Features
 from .sentiment import Classification

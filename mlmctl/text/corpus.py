@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..artifact import TEMPORARY, digest
+from ..artifact import digest
 from ..errors import DataError, UsageError
 from ..events import Emit, Note
+from ..storage import TEMPORARY
 
 FORMATS = {".txt": "text", ".jsonl": "jsonl"}
 """Suffix to format: plain text, or one JSON object a line."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..artifact import TEMPORARY
 from ..errors import ArtifactError, UsageError
+from ..storage import TEMPORARY
 from . import policy, vocabulary
 from .blocks import Blocks
 from .wordpiece import PREFIX

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..artifact import write_file
+from ..storage import write_file
 from .lexicon import THINGS, Dice, Judgements, Lexicon, invent
 from .sentences import ENGLISH, Speaker
 

@@ -1,0 +1,91 @@
+"""Files on disk: written whole or not at all, hashed, synced; the floor under artifacts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+from .errors import ResourceError
+
+TEMPORARY = ".tmp-"
+"""How the name of everything unfinished begins: what is left of a killed run is deleted by that."""
+
+_CACHE_FROM_BYTES = 16 * 2**20
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class HashCache:
+    """Hashes of large files, remembered by (size, modification time, inode) in one JSON file.
+
+    Only a convenience: `mlmctl verify` never asks it, and a cache that cannot be read is empty.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._known: dict[str, list[Any]] = {}
+        if path is not None:
+            try:
+                known = json.loads(path.read_text())
+                self._known = known if isinstance(known, dict) else {}
+            except (OSError, ValueError):
+                pass
+
+    def sha256(self, path: Path) -> str:
+        info = path.stat()
+        if info.st_size < _CACHE_FROM_BYTES or self._path is None:
+            return sha256_file(path)
+        state = [info.st_size, info.st_mtime_ns, info.st_ino]
+        name = os.path.realpath(path)
+        entry = self._known.get(name)
+        if isinstance(entry, list) and len(entry) == 4 and entry[:3] == state:
+            return str(entry[3])
+        value = sha256_file(path)
+        self._known[name] = [*state, value]
+        write_file(self._path, json.dumps(self._known, sort_keys=True).encode())
+        return value
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write one file so that it is whole or absent: temporary, fsync, rename over the old one."""
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """ResourceError unless `needed` bytes (and a reserve of a twentieth) are free at `folder`."""
+    free = shutil.disk_usage(folder).free
+    if free < needed * 1.05:
+        raise ResourceError(
+            "resource.disk",
+            f"needs {needed:,} bytes of disk, {free:,} are free",
+            where=str(folder),
+            hint="free some space or choose another --run folder",
+        )
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's entries, would survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
