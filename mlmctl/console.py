@@ -48,6 +48,10 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 class Console:
     """Receives every event of a command (`emit`) and prints its result (`result`, `table`, ...)."""
 
@@ -137,7 +141,7 @@ class Console:
             self._say(f"  {name:<{width}}  {value}")
 
     def _evaluated(self, event: events.Evaluated) -> None:
-        values = "  ".join(f"{name} {value:.4g}" for name, value in event.metrics.items())
+        values = "  ".join(f"{name} {_number(value)}" for name, value in event.metrics.items())
         left = "" if event.seconds_left is None else f"  {duration(event.seconds_left)} left"
         self._say(f"  {event.stage} {event.step}/{event.num_steps}  {values}{left}")
         if event.sample:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import ModernBertForMaskedLM, ModernBertForSequenceClassification
 
 from mlmctl.config import PretrainConfig, RuntimeConfig
-from mlmctl.engine import loop, masked_lm, model, optimizer, plan, probe, runtime, schedule
+from mlmctl.engine import loop, machine, masked_lm, model, optimizer, plan, probe, runtime, schedule
 from mlmctl.errors import ArtifactError, ResourceError, UsageError
 from mlmctl.measure import masked_lm as measure
 from mlmctl.text.blocks import Blocks
@@ -346,16 +346,16 @@ def test_a_damaged_plan_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_quota_of_a_container_limits_the_threads(tmp_path: Path) -> None:
-    assert runtime._quota(tmp_path) is None
+    assert machine._quota(tmp_path) is None
     (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert runtime._quota(tmp_path) is None
+    assert machine._quota(tmp_path) is None
     (tmp_path / "cpu.max").write_text("250000 100000\n")
-    assert runtime._quota(tmp_path) == 2.5
+    assert machine._quota(tmp_path) == 2.5
     (tmp_path / "cpu.max").unlink()
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu/cpu.cfs_quota_us").write_text("150000")
     (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000")
-    assert runtime._quota(tmp_path) == 1.5
+    assert machine._quota(tmp_path) == 1.5
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has the device")

@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import Console
-from ..errors import MlmctlError, from_os_error
+from ..errors import MlmctlError, UsageError, from_os_error
 from ..signals import stop
 
 if TYPE_CHECKING:
+    from ..config import Recipe
     from ..pipeline import Node, StageReport
     from ..recipe import Resolved
 
 SCHEMA_VERSION = 1
+STDIN = "-"
 
 
 @dataclass
@@ -52,6 +54,14 @@ class Call:
         from ..recipe import resolve
 
         return resolve(self.recipe, self.environment, self.settings or (), self.flags)
+
+    def adopted(self) -> Recipe:
+        """The same, what nobody said taken from what the run folder was made with (not with a recipe)."""
+        from ..pipeline import adopt
+
+        if self.recipe is not None or self._forced():
+            return self.resolved.recipe
+        return adopt(self.run, self.resolved, self.console.emit)
 
     def invoke(self, function: Callable[..., None], arguments: Mapping[str, Any]) -> None:
         """Run the command's function; never returns normally if it failed."""
@@ -95,6 +105,8 @@ class Call:
         from ..pipeline import execute, preview
 
         if self.dry_run:
+            if STDIN in sys.argv[1:]:
+                raise UsageError("usage.dry-run", "standard input cannot be planned", hint="name a file")
             plan = preview(self.run, nodes, force=self._forced())
             if not self.json:
                 self.console.table(("stage", "action", "why"), plan)
@@ -121,11 +133,16 @@ class Call:
             }
             for report in reports
         ]
+        last = reports[-1].name.split("/")[0]
+        metrics: dict[str, Any] = {}
+        for report in reports:
+            if report.name.split("/")[0] == last:  # `mask` is two artifacts
+                metrics.update(report.manifest.metrics)
         return {
             "run": str(self.run),
             "stages": stages,
             "artifacts": {report.name: str(report.path) for report in reports},
-            "metrics": dict(reports[-1].manifest.metrics),
+            "metrics": metrics,
         }
 
     def _forced(self) -> set[str]:

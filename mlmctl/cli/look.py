@@ -9,6 +9,7 @@ import typer
 from . import options
 from .app import app
 from .call import Call
+from .stages import shown
 
 _PANEL = "Look"
 
@@ -36,9 +37,9 @@ def doctor(
     from ..commands import doctor
 
     recipe = call.resolved.recipe
-    facts = doctor.run(corpus or recipe.corpus.paths, recipe, call.console.emit)
+    facts = doctor.run(corpus or recipe.corpus.paths, recipe, call.run, call.console.emit)
     if not call.json:
-        call.console.facts((name, str(value)) for name, value in facts.items() if not isinstance(value, list))
-        for fault in facts.get("encoding_faults", []):
-            call.console.line(f"encoding fault: {fault}")
+        for group, rows in facts.items():
+            call.console.line(f"{group}:")
+            call.console.facts((f"  {name}", shown(value)) for name, value in rows.items() if value != [])
     call.done(facts)

@@ -26,7 +26,7 @@ def run(call: Call, corpus: Corpus = None, fail_under: FailUnder = None) -> None
     """All five stages of a recipe; what is fresh is skipped."""
     from ..pipeline import evaluate_node, finetune_node, pretrain_nodes
 
-    recipe = call.resolved.recipe
+    recipe = call.adopted()
 
     def nodes(cache: Any) -> list[Node]:
         emit = call.console.emit

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -86,7 +87,7 @@ def evaluate(call: Call, fail_under: FailUnder = None) -> None:
 def _from_corpus(call: Call, corpus: list[str] | None, until: str) -> list[StageReport] | None:
     from ..pipeline import pretrain_nodes
 
-    recipe = call.resolved.recipe
+    recipe = call.adopted()
     return call.execute(
         lambda cache: pretrain_nodes(call.run, recipe, until, corpus or [], cache, call.console.emit)
     )
@@ -112,21 +113,36 @@ def show(call: Call, reports: list[StageReport] | None, gates: dict[str, float] 
     from ..measure.gates import check
 
     result = call.report(reports)
-    last = reports[-1]
-    failures = check(last.manifest.metrics, gates or {})
+    metrics = result["metrics"]
+    failures = check(metrics, gates or {})
     if not call.json:
-        rows = [(name, _shown(value)) for name, value in last.manifest.metrics.items() if _is_plain(value)]
-        call.console.facts([*rows, ("artifact", str(last.path))])
+        rows = [(name, shown(value)) for name, value in metrics.items() if _is_plain(value)]
+        call.console.facts([*rows, ("artifact", str(reports[-1].path))])
+        _show_confusion(call, metrics)
     if failures:
         call.fail(GateError("gate.failed", "; ".join(failures)), **result)
     call.done(result)
+
+
+def _show_confusion(call: Call, metrics: Mapping[str, Any]) -> None:
+    """Rows are true labels, columns predictions."""
+    if "confusion" not in metrics:
+        return
+    labels = list(metrics["labels"])
+    rows = [(label, *map(str, row)) for label, row in zip(labels, metrics["confusion"], strict=True)]
+    call.console.table(("label \\ predicted", *labels), rows)
 
 
 def _is_plain(value: object) -> bool:
     return isinstance(value, int | float | str | bool)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A number as people read it (four digits, thousands apart); lists one item after the other."""
+    if isinstance(value, list):
+        return "; ".join(str(item) for item in value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"

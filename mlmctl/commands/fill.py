@@ -10,6 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import ModernBertForMaskedLM
 
+from ..artifact import MANIFEST, open_artifact
 from ..config import RuntimeConfig
 from ..engine import model, runtime
 from ..engine.masked_lm import sparse_logits
@@ -26,6 +27,8 @@ def run(
     ArtifactError if the folder is not a masked-language model; DataError, naming the line, for a text
     without a mask or longer than the model.
     """
+    if (folder / MANIFEST).exists():
+        open_artifact(folder)
     device = runtime.prepare(config or RuntimeConfig()).device
     encoder, report = model.load(folder, ModernBertForMaskedLM, device=device)
     if report.new:

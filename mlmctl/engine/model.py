@@ -115,14 +115,6 @@ def num_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def flops_per_token(shape: Shape, vocab_size: int, block_length: int, mask_rate: float) -> float:
-    """Arithmetic of one training token: 6 a weight, 12 a score; the head at masked positions only."""
-    width, inner = shape.hidden_size, shape.intermediate_size
-    layer = 4 * width * width + 3 * width * inner + 2 * block_length * width
-    head = mask_rate * (width * width + width * vocab_size)
-    return 6.0 * (shape.num_hidden_layers * layer + head)
-
-
 def save_model(model: PreTrainedModel, folder: Path) -> None:
     """Write config.json and model.safetensors that stock transformers 4.57 and 5 load to the same logits.
 

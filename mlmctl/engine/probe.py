@@ -11,7 +11,7 @@ import time
 
 import torch
 
-from .runtime import cpu_flags
+from .machine import cpu_flags
 
 _MARGIN = 1.3  # bf16 has to be so much faster in the multiplication to pay for its conversions
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import platform
 import resource
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,8 +13,7 @@ import transformers
 
 from ..config import RuntimeConfig
 from ..errors import ResourceError
-
-_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
+from . import machine
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ def prepare(config: RuntimeConfig) -> Runtime:
 
     ResourceError if the device asked for is not there.
     """
-    num_threads = min(available_threads(), config.threads or sys.maxsize)
+    num_threads = machine.num_threads(config)
     torch.set_num_threads(num_threads)
     torch.use_deterministic_algorithms(True)
     # Filling memory that is about to be overwritten anyway costs 3 % of a step and hides no bug of ours.
@@ -52,28 +48,6 @@ def prepare(config: RuntimeConfig) -> Runtime:
     )
 
 
-def available_threads() -> int:
-    """CPUs this process may use: its affinity, cut by the container's quota (cgroup v2 or v1)."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    return max(1, min(affinity, int(_quota(Path("/sys/fs/cgroup")) or affinity)))
-
-
-def _quota(cgroup: Path) -> float | None:
-    """CPUs' worth of time a second the container may use; None if there is no limit."""
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    try:
-        return int(quota) / int(period) if int(quota) > 0 else None
-    except (ValueError, ZeroDivisionError):
-        return None  # "max": no limit
-
-
 def _device(wanted: str) -> torch.device:
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -87,45 +61,15 @@ def _device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-def cpu_flags() -> list[str]:
-    """The instruction sets that change bits or speed, of those this CPU has."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return []
-    flags = next(
-        (line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), []
-    )
-    return [flag for flag in _FLAGS if flag in flags]
-
-
-def environment(runtime: Runtime) -> dict[str, Any]:
-    """Versions, CPU, threads and device: what bits may depend on beside configuration and inputs."""
-    versions = {}
-    for package in ("mlmctl", "torch", "transformers", "tokenizers", "numpy"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "unknown"
+def environment(config: RuntimeConfig) -> dict[str, Any]:
+    """The facts about the machine, and what torch makes of it; prepares the process."""
+    runtime = prepare(config)
     return {
-        "python": platform.python_version(),
-        **versions,
-        "platform": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu_model(),
-        "cpu_flags": cpu_flags(),
+        **machine.facts(config),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "num_threads": runtime.num_threads,
         "device": runtime.device.type,
         "world_size": runtime.world_size,
     }
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def peak_memory() -> int:

@@ -1,5 +1,6 @@
 """Which stage is fresh, stale or resumable; locks the run folder, opens, runs and seals artifacts."""
 
+from .adopt import adopt
 from .execute import Decision, StageReport, decide, execute, hash_cache, header_of, preview
 from .nodes import Node, evaluate_node, finetune_name, finetune_node, model_folder, pretrain_nodes
 
@@ -7,6 +8,7 @@ __all__ = [
     "Decision",
     "Node",
     "StageReport",
+    "adopt",
     "decide",
     "evaluate_node",
     "execute",

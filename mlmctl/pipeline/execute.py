@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from ..artifact import MANIFEST, Header, Manifest, digest, open_artifact, publish, read_manifest, recover
 from ..config import RuntimeConfig, changed_fields
+from ..engine import machine
 from ..errors import ArtifactError, DataError
 from ..events import Emit, Event, Note, StageFinished, StageStarted
 from ..stages.stage import Stage
@@ -163,8 +164,6 @@ def _bring_up(
 def _make(
     run: Path, node: Node, header: Header, decision: Decision, runtime: RuntimeConfig, emit: Emit
 ) -> None:
-    from ..engine.runtime import environment, prepare
-
     work = _work_folder(run, node, header)
     if decision.action == "run":
         for left in (run / WORK).glob(f"{_flat(node.name)}-*"):
@@ -174,7 +173,7 @@ def _make(
     write_file(work / _REQUEST, json.dumps(request, sort_keys=True).encode())
 
     recorder = _Recorder(emit)
-    facts = environment(prepare(runtime))
+    facts = _environment(node, runtime)
     with publish(run / node.name, header, environment=facts, old=run / OLD / node.name) as draft:
         stage = Stage(
             name=node.name,
@@ -195,6 +194,14 @@ def _make(
             draft.details["warnings"] = recorder.warnings
     if not node.extendable:
         shutil.rmtree(work)
+
+
+def _environment(node: Node, runtime: RuntimeConfig) -> dict[str, Any]:
+    if not node.needs_torch:
+        return machine.facts(runtime)
+    from ..engine.runtime import environment
+
+    return environment(runtime)
 
 
 @dataclass

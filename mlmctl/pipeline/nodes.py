@@ -41,6 +41,8 @@ class Node:
     """Whether a changed key just makes it again; a trained model is only replaced by `--force`."""
     extendable: tuple[str, ...] = ()
     """Configuration fields that may grow: the work so far is then continued, not refused."""
+    needs_torch: bool = True
+    """Whether the stage computes with torch; importing it takes seconds."""
     corpus: inputs.Corpus | None = None
     data: Path | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -150,6 +152,7 @@ def _tokenizer(recipe: Recipe, corpus: inputs.Corpus) -> Node:
             config={"pinned": True},
             reads={},
             given={"tokenizer": inputs.tokenizer(Path(recipe.tokenizer.path))},
+            needs_torch=False,
         )
     return Node(
         "tokenizer",
@@ -157,6 +160,7 @@ def _tokenizer(recipe: Recipe, corpus: inputs.Corpus) -> Node:
         config={**recipe.tokenizer.key_fields(), **recipe.corpus.key_fields()},
         reads={},
         given={"corpus": corpus.fingerprint},
+        needs_torch=False,
         corpus=corpus,
         details=_corpus_details(corpus),
     )
@@ -175,6 +179,7 @@ def _blocks(run: Path, recipe: Recipe, corpus: inputs.Corpus) -> Node:
         config={**shape, **recipe.corpus.key_fields()},
         reads={"tokenizer": run / "tokenizer"},
         given={"corpus": corpus.fingerprint},
+        needs_torch=False,
         corpus=corpus,
         details=_corpus_details(corpus),
     )
@@ -192,6 +197,7 @@ def _policy(run: Path, config: MaskConfig) -> Node:
         make,
         config=fields,
         reads={"tokenizer": run / "tokenizer", "mask/blocks": run / "mask/blocks"},
+        needs_torch=False,
     )
 
 

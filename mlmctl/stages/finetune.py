@@ -83,7 +83,7 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
             rank=machine.rank,
             world_size=machine.world_size,
         ),
-        Checkpoints(stage.work, stage.name, stage.emit, environment=runtime.environment(machine)),
+        Checkpoints(stage.work, stage.name, stage.emit, environment=stage.environment),
         evaluate := _evaluation(adapted, examples),
         stage.emit,
     )

@@ -198,7 +198,7 @@ def _train(world: _World, encoder: ModernBertForMaskedLM, optimizer: Optimizer, 
             message = f"the loss ({found['valid_loss']:.2f}) is still that of token frequencies"
             stage.emit(Note(f"{message}: more steps, or another learning rate", "warning"))
         sample = evaluate_mlm.filled_sentence(encoder, world.masks, tokenizer, step, world.runtime.device)
-        return Evaluation({**found, **world.masks.baselines}, sample)
+        return Evaluation({**found, "unigram_loss": world.masks.baselines["unigram_loss"]}, sample)
 
     checkpoints = Checkpoints(
         stage.work,

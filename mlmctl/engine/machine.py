@@ -1,0 +1,72 @@
+"""The machine, without torch: CPUs that are ours, their instruction sets, the versions of what we use."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ..config import RuntimeConfig
+
+_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
+
+
+def num_threads(config: RuntimeConfig) -> int:
+    """CPUs this process may use: its affinity, cut by the container's quota and by `--threads`."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    ours = max(1, min(affinity, int(_quota(Path("/sys/fs/cgroup")) or affinity)))
+    return min(ours, config.threads or sys.maxsize)
+
+
+def _quota(cgroup: Path) -> float | None:
+    """CPUs' worth of time a second the container may use (cgroup v2 or v1); None if there is no limit."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    try:
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (ValueError, ZeroDivisionError):
+        return None  # "max": no limit
+
+
+def cpu_flags() -> list[str]:
+    """The instruction sets that change bits or speed, of those this CPU has."""
+    lines = _cpuinfo()
+    flags = next(
+        (line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), []
+    )
+    return [flag for flag in _FLAGS if flag in flags]
+
+
+def facts(config: RuntimeConfig) -> dict[str, Any]:
+    """Versions, CPU and threads: what bits may depend on beside configuration and inputs."""
+    versions = {}
+    for package in ("mlmctl", "torch", "transformers", "tokenizers", "numpy"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "unknown"
+    model = (line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name"))
+    return {
+        "python": platform.python_version(),
+        **versions,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu": next(model, platform.processor() or "unknown"),
+        "cpu_flags": cpu_flags(),
+        "num_threads": num_threads(config),
+    }
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        return Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return []  # not Linux

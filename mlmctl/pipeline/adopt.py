@@ -1,0 +1,57 @@
+"""What nobody says again stays as the run folder was made: `mlmctl mask` after `tokenizer --vocab-size 512`.
+
+Only for how text is read, tokenized and masked. A trained model is never reinterpreted: there a changed
+value is a refusal. A recipe is a complete description, so with one nothing is adopted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..artifact import MANIFEST, read_manifest
+from ..config import Recipe
+from ..events import Emit, Note
+from ..recipe import Resolved
+
+_RECORDED_IN = {
+    "corpus": ("tokenizer",),
+    "tokenizer": ("tokenizer",),
+    "mask": ("mask/blocks", "mask/policy"),
+}
+"""Table of the recipe -> the artifacts whose manifests hold its values."""
+
+
+def adopt(run: Path, resolved: Resolved, emit: Emit) -> Recipe:
+    """The recipe with values of `corpus`, `tokenizer` and `mask` that were left open taken from `run`.
+
+    ArtifactError if a manifest there is damaged.
+    """
+    tables: dict[str, Any] = {}
+    told = []
+    for table, names in _RECORDED_IN.items():
+        current = getattr(resolved.recipe, table)
+        recorded = _recorded(run, names)
+        if table == "tokenizer" and recorded.get("pinned"):
+            recorded = {"path": str(run / "tokenizer")}  # it is a copy, so it pins itself
+        changes = {
+            name: recorded[name]
+            for name in type(current).model_fields
+            if name in recorded
+            and f"{table}.{name}" not in resolved.origins
+            and recorded[name] != getattr(current, name)
+        }
+        tables[table] = current.model_copy(update=changes)
+        told += [f"{name} {value}" for name, value in changes.items() if name != "path"]
+    if told:
+        emit(Note(f"as {run}/ was made: {', '.join(told)}"))
+    return resolved.recipe.model_copy(update=tables)
+
+
+def _recorded(run: Path, names: tuple[str, ...]) -> Mapping[str, Any]:
+    found: dict[str, Any] = {}
+    for name in names:
+        if (run / name / MANIFEST).exists():
+            found.update(read_manifest(run / name).config)
+    return found
