@@ -35,6 +35,7 @@ class StopRequest:
         self.signal_number: int | None = None
         self._since = 0.0
         self._deferred = 0
+        self._is_installed = False
 
     @property
     def requested(self) -> bool:
@@ -46,7 +47,10 @@ class StopRequest:
         return self.requested and time.monotonic() - self._since > STEP_GRACE
 
     def install(self) -> None:
-        """Take over SIGINT and SIGTERM; only the main thread of the command may call this."""
+        """Take over SIGINT and SIGTERM, once; only the main thread of the command may call this."""
+        if self._is_installed:
+            return
+        self._is_installed = True
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
         threading.Thread(target=_watch, args=(reader,), name="signals", daemon=True).start()

@@ -151,7 +151,7 @@ def _tokenizer(recipe: Recipe, corpus: inputs.Corpus) -> Node:
             make,
             config={"pinned": True},
             reads={},
-            given={"tokenizer": inputs.tokenizer(Path(recipe.tokenizer.path))},
+            given={"pinned": inputs.tokenizer(Path(recipe.tokenizer.path))},
             needs_torch=False,
         )
     return Node(

@@ -1,0 +1,289 @@
+"""The command line: one pipeline end to end, the JSON contract, the exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from commands import SMALL, Outcome, Shell, write_corpus
+
+from mlmctl.cli.app import _complete_force
+
+RUN_KEYS = {"schema_version", "command", "status", "run", "stages", "artifacts", "metrics"}
+PRETRAIN_METRICS = {
+    "valid_loss", "valid_accuracy", "unigram_loss", "uniform_loss", "num_parameters", "num_steps",
+    "num_train_tokens", "tokens_per_second", "seconds", "peak_memory_bytes",
+}  # fmt: skip
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLMCTL_RUN", raising=False)
+    return Shell(capsys)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with a tiny encoder, made by the command."""
+    folder = tmp_path_factory.mktemp("trained")
+    corpus = write_corpus(folder / "corpus.txt")
+    with pytest.raises(SystemExit) as caught:
+        from mlmctl.cli import main
+
+        main(["pretrain", str(corpus), "--run", str(folder / "run"), "--steps", "3", *SMALL, "--quiet"])
+    assert caught.value.code == 0
+    return folder / "run"
+
+
+def one_error(outcome: Outcome, code: int) -> str:
+    """The single line of an error; asserts the exit code and that there is no traceback."""
+    lines = [line for line in outcome.err.splitlines() if line.startswith("error: ")]
+    assert outcome.code == code, outcome.err
+    assert len(lines) == 1
+    assert "Traceback" not in outcome.err
+    return lines[0]
+
+
+def test_five_commands_run_end_to_end_with_no_data_named(shell: Shell) -> None:
+    small = [*SMALL, "--steps", "2"]
+    assert shell("tokenizer", "--vocab-size", "400", "--json").json["metrics"]["vocab_size"] == 400
+    masked = shell("mask", "--block-length", "32", "--json").json
+    assert [stage["status"] for stage in masked["stages"]] == ["fresh", "ran", "ran"]
+    pretrained = shell("pretrain", *small[:2], *small[6:], "--json").json
+    assert set(pretrained) - {"warnings"} == RUN_KEYS
+    assert set(pretrained["metrics"]) >= PRETRAIN_METRICS
+    assert [stage["status"] for stage in pretrained["stages"]] == ["fresh", "fresh", "fresh", "ran"]
+    adapted = shell("finetune", "--task", "sentiment", "--max-examples", "20", "--epochs", "1", "--json")
+    assert "built-in" in adapted.json["warnings"][0]
+    measured = shell("evaluate", "--task", "sentiment", "--json").json
+    assert 0 <= measured["metrics"]["accuracy"] <= 1
+    assert Path(measured["artifacts"]["evaluate/sentiment/sentiment-test"], "predictions.jsonl").is_file()
+    manifest = json.loads(Path("run/finetune/sentiment/manifest.json").read_text())
+    assert manifest["details"]["built_in_data"] is True
+    states = {row["name"]: row["state"] for row in shell("status", "--json").json["artifacts"]}
+    assert set(states.values()) == {"ok"}
+    assert len(states) == 6
+
+
+def test_the_same_command_again_has_nothing_to_do(shell: Shell, trained: Path) -> None:
+    corpus = trained.parent / "corpus.txt"
+    again = shell("pretrain", corpus, "--run", trained, "--steps", "3", *SMALL, "--json").json
+    assert {stage["status"] for stage in again["stages"]} == {"fresh"}
+    assert set(again["metrics"]) >= PRETRAIN_METRICS
+
+
+def test_another_mask_rate_tokenizes_nothing_again(shell: Shell, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.txt")
+    shell("mask", corpus, "--vocab-size", "100", "--block-length", "32")
+    stages = shell("mask", "--mask-rate", "0.2", "--json").json["stages"]
+    assert [stage["status"] for stage in stages] == ["fresh", "fresh", "ran"]
+
+
+def test_a_pinned_tokenizer_is_used_as_it_is(shell: Shell, trained: Path, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "other.txt", 50)
+    made = shell("mask", corpus, "--tokenizer", trained / "tokenizer", "--block-length", "16", "--json")
+    assert made.code == 0
+    assert (
+        Path("run/tokenizer/tokenizer.json").read_bytes()
+        == (trained / "tokenizer/tokenizer.json").read_bytes()
+    )
+    again = shell("mask", "--json").json
+    assert {stage["status"] for stage in again["stages"]} == {"fresh"}
+
+
+def test_a_dry_run_plans_and_writes_nothing(shell: Shell, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.txt")
+    planned = shell("pretrain", corpus, "--dry-run", "--json").json
+    assert [stage["action"] for stage in planned["stages"]] == ["run"] * 4
+    assert not (tmp_path / "run").exists()
+
+
+def test_fill_and_predict_answer_line_by_line(
+    shell: Shell, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled = shell("fill", "the [MASK] sings", "--run", trained, "--top-k", "3", "--json").json
+    assert len(filled["masks"][0]) == 3
+    assert "no [MASK]" in one_error(shell("fill", "no hole", "--run", trained), 4)
+    monkeypatch.setattr("sys.stdin", _stdin("a good day\na bad day\n"))
+    shell("finetune", "--run", trained, "--max-examples", "8", "--epochs", "1", "-q")
+    answers = [json.loads(line) for line in shell("predict", "--run", trained, "--json").out.splitlines()]
+    assert [set(answer) for answer in answers] == [{"schema_version", "label", "score", "probabilities"}] * 2
+
+
+def test_preview_and_export_show_what_is_masked(shell: Shell, trained: Path, tmp_path: Path) -> None:
+    preview = shell("mask", "--run", trained, "--preview", "2").out
+    assert preview.count("[CLS]") == 2
+    assert "[MASK←" in preview
+    shell("mask", "--run", trained, "--export", tmp_path / "out.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert all(len(row["input_ids"]) == len(row["labels"]) for row in rows)
+    assert any(label != -100 for label in rows[0]["labels"])
+
+
+def test_a_gate_fails_with_3_and_still_gives_the_metrics(shell: Shell, trained: Path) -> None:
+    shell("finetune", "--run", trained, "--max-examples", "10", "--epochs", "1", "--name", "gate")
+    failed = shell("evaluate", "--run", trained, "--model", "gate", "--fail-under", "accuracy=1.1", "--json")
+    assert failed.code == 3
+    assert failed.json["error"]["code"] == "gate.failed"
+    assert "accuracy" in failed.json["metrics"]
+    passed = shell("evaluate", "--run", trained, "--model", "gate", "--fail-under", "accuracy=0.0")
+    assert passed.code == 0
+    unknown = shell("evaluate", "--run", trained, "--model", "gate", "--fail-under", "accurracy=0.5")
+    assert "accuracy" in one_error(unknown, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["pretrain", "nothing-here.txt"], 2),
+        (["pretrain", "owner/corpus"], 2),
+        (["pretrain", "--preset", "huge"], 2),
+        (["pretrain", "--budget", "soon"], 2),
+        (["pretrain", "--no-such-flag"], 2),
+        (["no-such-command"], 2),
+        (["finetune", "--task", "poetry"], 2),
+        (["finetune", "--data", "missing.jsonl"], 2),
+        (["finetune"], 5),
+        (["evaluate"], 5),
+        (["fill", "x [MASK]"], 5),
+        (["status", "--run", "nowhere"], 2),
+        (["recipe", "check", "nothing.toml"], 2),
+        (["finetune", "--name", "../outside"], 2),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_a_json_object(shell: Shell, arguments: list[str], code: int) -> None:
+    one_error(shell(*arguments), code)
+    failed = shell(*arguments, "--json")
+    assert failed.code == code
+    assert failed.json["status"] == "error"
+    assert set(failed.json["error"]) == {"code", "message", "where", "hint"}
+
+
+def test_fault_27_latin1_is_refused_and_the_hint_works(shell: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "latin.txt"
+    path.write_bytes("\n\n".join(["the old house in the café by the river " * 3] * 30).encode("latin-1"))
+    line = one_error(shell("tokenizer", path, "--vocab-size", "100"), 4)
+    assert "latin.txt" in line
+    assert "--encoding" in line
+    assert shell("tokenizer", path, "--vocab-size", "100", "--encoding", "latin-1").code == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"  \n\t\n \n"])
+def test_fault_30_nothing_to_read_is_refused(shell: Shell, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "empty.txt").write_bytes(content)
+    one_error(shell("tokenizer", "empty.txt"), 4)
+    (tmp_path / "folder").mkdir()
+    one_error(shell("tokenizer", "folder"), 4)
+    (tmp_path / "link.txt").symlink_to("nowhere")
+    one_error(shell("tokenizer", "link.txt"), 4)
+
+
+def test_fault_32_a_corpus_shorter_than_a_block_works_or_is_refused(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text(
+        "the quiet river under the old stone house sings over the light\n" * 3
+    )
+    refused = shell("pretrain", "short.txt", "--steps", "2", *SMALL)
+    if refused.code:
+        assert "tokens" in one_error(refused, 4)
+    (tmp_path / "one.txt").write_text("one two\n")
+    assert "tokens" in one_error(shell("pretrain", "one.txt", "--steps", "2", *SMALL), 4)
+
+
+def test_fault_22_a_damaged_tokenizer_is_named_before_anything_is_computed(
+    shell: Shell, tmp_path: Path
+) -> None:
+    corpus = write_corpus(tmp_path / "c.txt")
+    shell("mask", corpus, "--vocab-size", "100", "--block-length", "32")
+    path = tmp_path / "run/tokenizer/tokenizer.json"
+    path.write_text(path.read_text().replace("river", "rivet"))
+    assert "tokenizer.json" in one_error(
+        shell("mask", corpus, "--vocab-size", "100", "--block-length", "32"), 5
+    )
+
+
+def test_fault_16_and_53_odd_names_work_and_are_shown_harmlessly(shell: Shell, tmp_path: Path) -> None:
+    odd = tmp_path / "a b\n\x1b[31mred.txt"
+    write_corpus(odd)
+    made = shell("tokenizer", odd, "--run", tmp_path / "run with blanks", "--vocab-size", "100")
+    assert made.code == 0
+    assert "\x1b" not in made.out + made.err
+    missing = shell("tokenizer", "\x1b[31mgone.txt")
+    assert "\x1b" not in one_error(missing, 2)
+
+
+def test_a_corpus_that_is_gone_is_told(shell: Shell, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.txt")
+    shell("mask", corpus, "--vocab-size", "100", "--block-length", "32")
+    corpus.unlink()
+    assert shell("mask").code == 0
+    assert "corpus is gone" in one_error(shell("mask", "--block-length", "16"), 4)
+
+
+def test_standard_input_is_the_same_as_the_file(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = write_corpus(tmp_path / "c.txt")
+    shell("tokenizer", corpus, "--vocab-size", "100", "--run", "a")
+    monkeypatch.setattr("sys.stdin", _stdin(corpus.read_text()))
+    assert shell("tokenizer", "-", "--vocab-size", "100", "--run", "b").code == 0
+    content = [Path(run, "tokenizer/tokenizer.json").read_bytes() for run in "ab"]
+    assert content[0] == content[1]
+
+
+def test_force_alone_means_the_own_stage() -> None:
+    assert _complete_force(["mask", "--force"]) == ["mask", "--force", "own"]
+    assert _complete_force(["mask", "--force", "--json"]) == ["mask", "--force", "own", "--json"]
+    assert _complete_force(["run", "--force", "pretrain"]) == ["run", "--force", "pretrain"]
+
+
+def test_force_makes_a_stage_again(shell: Shell, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.txt")
+    shell("mask", corpus, "--vocab-size", "100", "--block-length", "32")
+    stages = shell("mask", corpus, "--vocab-size", "100", "--block-length", "32", "--force", "--json").json
+    assert [stage["status"] for stage in stages["stages"]] == ["fresh", "ran", "ran"]
+
+
+def test_recipes_are_listed_shown_and_checked(shell: Shell) -> None:
+    listed = [row["name"] for row in shell("recipe", "list", "--json").json["recipes"]]
+    assert "quick" in listed
+    for name in listed:
+        assert shell("recipe", "check", name).code == 0
+    values = shell("recipe", "show", "quick", "--resolved", "--budget", "2m", "--json").json["values"]
+    origins = {row["key"]: row["origin"] for row in values}
+    assert origins["pretrain.preset"] == "recipe quick.toml"
+    assert origins["pretrain.budget"] == "flag"
+    assert origins["mask.block_length"] == "default"
+
+
+def test_doctor_tells_the_machine_and_the_corpus(shell: Shell, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.txt")
+    facts = shell("doctor", corpus, "--json").json
+    assert facts["machine"]["num_threads"] >= 1
+    assert facts["corpus"]["num_documents"] == 120
+    assert facts["plan"]["num_parameters"] > 0
+    assert "plan" not in shell("doctor", "--json").json
+    assert not (tmp_path / "run").exists()
+
+
+class _Input:
+    """A standard input: text for `sys.stdin`, bytes behind it."""
+
+    def __init__(self, text: str) -> None:
+        import io
+
+        self.buffer = io.BytesIO(text.encode())
+
+    def reconfigure(self, **changes: str) -> None:
+        pass
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self.buffer.read().decode().splitlines(keepends=True))
+
+    def isatty(self) -> bool:
+        return False
+
+
+def _stdin(text: str) -> _Input:
+    return _Input(text)

@@ -1,0 +1,138 @@
+"""The real command as a process: signals, kills, pipes, what is imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from commands import SMALL, write_corpus
+
+from mlmctl.storage import sha256_file
+
+COMMAND = [sys.executable, "-m", "mlmctl"]
+LONG = [*SMALL, "--steps", "400", "--set", "pretrain.save_interval=1s", "--threads", "1"]
+
+
+def start(arguments: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def wait_for(folder: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
+    """Until a file appears; fails if the process ends before."""
+    deadline = time.monotonic() + 60
+    while not list(folder.glob(pattern)):
+        assert process.poll() is None, "the process ended before it could be hit"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def finish(process: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes]:
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a corpus and a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    write_corpus(folder / "corpus.txt")
+    code, _, err = finish(start(["pretrain", "corpus.txt", *LONG], folder))
+    assert code == 0, err.decode()
+    return folder
+
+
+def weights(folder: Path) -> str:
+    return sha256_file(folder / "run" / "pretrain" / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
+def test_faults_03_and_07_a_stopped_run_continues_to_the_same_weights(
+    unbroken: Path, tmp_path: Path, number: int, code: int
+) -> None:
+    corpus = unbroken / "corpus.txt"
+    process = start(["pretrain", str(corpus), *LONG, "--json"], tmp_path)
+    wait_for(tmp_path, "run/.work/pretrain-*/checkpoints/step-*", process)
+    sent = time.monotonic()
+    process.send_signal(number)
+    status, out, err = finish(process)
+    assert status == code
+    assert time.monotonic() - sent < 20
+    assert b"Traceback" not in err
+    if number != signal.SIGKILL:
+        assert json.loads(out)["error"]["code"] == "run.interrupted"
+    assert not (tmp_path / "run" / "pretrain").exists()
+    again = finish(start(["pretrain", str(corpus), *LONG, "--json"], tmp_path))
+    assert json.loads(again[1])["stages"][-1]["status"] == "resumed"
+    assert weights(tmp_path) == weights(unbroken)
+
+
+def test_fault_08_a_closed_output_is_no_traceback(unbroken: Path) -> None:
+    process = start(["status", "--json"], unbroken)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    err = process.stderr.read()
+    process.wait(60)
+    process.stderr.close()
+    assert b"Traceback" not in err
+    assert b"Exception ignored" not in err
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom mlmctl.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'transformers', 'tokenizers', 'numpy', 'pydantic'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_no_network_is_touched_by_a_name_that_is_a_typing_error(tmp_path: Path) -> None:
+    code = (
+        "import socket, sys\n"
+        "def refuse(*arguments, **named):\n    raise SystemExit('TOUCHED')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+        "from mlmctl.cli import main\nmain(sys.argv[1:])"
+    )
+    for arguments, exit_code in (
+        (["pretrain", "owner/dataset"], 2),
+        (["finetune", "--model", "bert-base"], 5),
+        (["fill", "--model", "owner/model", "x [MASK]"], 5),
+    ):
+        result = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+        assert result.returncode == exit_code, result.stderr
+        assert "TOUCHED" not in result.stderr
+
+
+def test_fault_17_a_second_run_is_refused_in_a_second(unbroken: Path, tmp_path: Path) -> None:
+    process = start(["pretrain", str(unbroken / "corpus.txt"), *LONG], tmp_path)
+    wait_for(tmp_path, "run/.work/pretrain-*/checkpoints", process)
+    started = time.monotonic()
+    second = finish(start(["mask", str(unbroken / "corpus.txt")], tmp_path))
+    assert second[0] == 7
+    assert f"process {process.pid}".encode() in second[2]
+    assert time.monotonic() - started < 10  # the promise is one second; a loaded machine starts slowly
+    os.kill(process.pid, signal.SIGKILL)
+    finish(process)
