@@ -74,6 +74,16 @@ def test_the_same_command_again_has_nothing_to_do(shell: Shell, trained: Path) -
     assert set(again["metrics"]) >= PRETRAIN_METRICS
 
 
+def test_more_steps_continue_and_fewer_are_refused(shell: Shell, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.txt")
+    shell("pretrain", corpus, "--steps", "3", *SMALL)
+    longer = shell("pretrain", corpus, "--steps", "10", *SMALL, "--json").json
+    assert [stage["status"] for stage in longer["stages"]] == ["fresh"] * 3 + ["resumed"]
+    kept = [path.name for path in tmp_path.glob("run/.work/*/checkpoints/*")]
+    assert kept == ["step-00000004"]  # the one before the decay, from which more could be continued
+    assert "this run has 10" in one_error(shell("pretrain", corpus, "--steps", "3", *SMALL), 2)
+
+
 def test_another_mask_rate_tokenizes_nothing_again(shell: Shell, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c.txt")
     shell("mask", corpus, "--vocab-size", "100", "--block-length", "32")

@@ -141,7 +141,7 @@ def lines_without_times(path: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
-def test_fault_5_a_stopped_fine_tune_continues_to_the_same_bits(encoder: Path, tmp_path: Path) -> None:
+def test_fault_05_a_stopped_fine_tune_continues_to_the_same_bits(encoder: Path, tmp_path: Path) -> None:
     data = make_data(tmp_path / "d.jsonl")
     run_finetune(tmp_path / "unbroken", encoder, data)
 

@@ -103,7 +103,7 @@ def test_longer_training_gets_below_the_unigram_loss(new_run) -> None:
     assert found["num_train_tokens"] == 120 * 96
 
 
-def test_fault_7_a_stopped_run_continues_to_the_same_bits(new_run, whole: Run, monkeypatch) -> None:
+def test_fault_07_a_stopped_run_continues_to_the_same_bits(new_run, whole: Run, monkeypatch) -> None:
     run = new_run("b")
     for number, step in enumerate((4, 9)):
         with monkeypatch.context() as patch:
@@ -120,7 +120,7 @@ def test_fault_7_a_stopped_run_continues_to_the_same_bits(new_run, whole: Run, m
     assert metrics(run.root / "out/metrics.jsonl") == metrics(whole.root / "out/metrics.jsonl")
 
 
-def test_fault_7_a_step_that_cannot_end_is_abandoned(new_run, whole: Run, monkeypatch) -> None:
+def test_fault_07_a_step_that_cannot_end_is_abandoned(new_run, whole: Run, monkeypatch) -> None:
     run = new_run("b")
     with monkeypatch.context() as patch:
         stop_at(patch, 4, since=-1e9)
@@ -148,7 +148,7 @@ def test_a_signal_during_an_evaluation_saves_the_state(new_run, whole: Run, monk
     assert metrics(run.root / "out/metrics.jsonl") == metrics(whole.root / "out/metrics.jsonl")
 
 
-def test_fault_3_and_6_a_kill_after_a_checkpoint_loses_only_the_steps_since(
+def test_faults_03_and_06_a_kill_after_a_checkpoint_loses_only_the_steps_since(
     new_run, whole: Run, monkeypatch
 ) -> None:
     run = new_run("b")

@@ -47,6 +47,13 @@ class Counters:
     """Running mean of the training loss: what divergence is measured against."""
 
 
+def keep_only(work: Path, step: int) -> None:
+    """Delete all checkpoints of a work folder but the one after `step` steps."""
+    for path in (work / "checkpoints").glob("step-*"):
+        if path.name != f"step-{step:08d}":
+            _remove(path)
+
+
 class Checkpoints:
     """The checkpoints and `metrics.jsonl` of one run, in its work folder."""
 

@@ -192,8 +192,7 @@ def _make(
         draft.details["reads"] = {name: _relative(path, run) for name, path in node.reads.items()}
         if recorder.warnings:
             draft.details["warnings"] = recorder.warnings
-    if not node.extendable:
-        shutil.rmtree(work)
+    node.tidy(work)
 
 
 def _environment(node: Node, runtime: RuntimeConfig) -> dict[str, Any]:

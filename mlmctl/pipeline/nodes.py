@@ -6,6 +6,7 @@ which everything is fresh never waits for torch.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,8 @@ class Node:
     """Configuration fields that may grow: the work so far is then continued, not refused."""
     needs_torch: bool = True
     """Whether the stage computes with torch; importing it takes seconds."""
+    tidy: Callable[[Path], object] = shutil.rmtree
+    """What is done to the work folder once the result is published."""
     corpus: inputs.Corpus | None = None
     data: Path | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -207,6 +210,11 @@ def _pretrain(run: Path, recipe: Recipe) -> Node:
 
         return pretrain.run(recipe.pretrain, stage)
 
+    def tidy(work: Path) -> None:
+        from ..stages import pretrain
+
+        pretrain.tidy(work)
+
     names = ("tokenizer", "mask/blocks", "mask/policy")
     return Node(
         "pretrain",
@@ -215,6 +223,7 @@ def _pretrain(run: Path, recipe: Recipe) -> Node:
         reads={name: run / name for name in names},
         replaceable=False,
         extendable=_LENGTH_FIELDS,
+        tidy=tidy,
     )
 
 

@@ -22,7 +22,7 @@ from transformers import ModernBertForMaskedLM
 
 from ..config import PretrainConfig, seconds
 from ..engine import calibrate, evaluate_mlm, model, plan, probe, runtime
-from ..engine.checkpoint import Checkpoints
+from ..engine.checkpoint import Checkpoints, keep_only
 from ..engine.evaluate_mlm import FrozenMasks
 from ..engine.loop import Evaluation, Settings, Trained, train
 from ..engine.masked_lm import MaskedLanguageWork
@@ -83,6 +83,13 @@ def run(config: PretrainConfig, stage: Stage) -> dict[str, Any]:
         "seconds": round(trained.seconds + time.monotonic() - started - in_loop, 3),
         "peak_memory_bytes": runtime.peak_memory(),
     }
+
+
+def tidy(work: Path) -> None:
+    """What a larger budget needs is kept of the work folder once the result is published."""
+    committed = plan.read(work)
+    if committed is not None:
+        keep_only(work, committed.decay_start)
 
 
 @dataclass(frozen=True)
