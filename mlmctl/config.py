@@ -107,7 +107,7 @@ class PretrainConfig(Table):
     epochs: float | None = Field(None, gt=0, le=100_000)
     tokens_per_step: int = Field(4096, ge=8, le=2**26)
     learning_rate: float = Field(3e-3, gt=0, le=1, description="AdamW: embeddings, norms, biases")
-    muon_learning_rate: float = Field(0.04, gt=0, le=10, description="Muon: hidden matrices")
+    muon_learning_rate: float = Field(0.02, gt=0, le=10, description="Muon: hidden matrices")
     weight_decay: float = Field(0.01, ge=0, le=1)
     warmup_steps: int = Field(30, ge=0, le=1_000_000)
     decay_fraction: float = Field(0.6, ge=0.0, le=1.0, description="share of the steps that decay")

@@ -78,7 +78,14 @@ def recipe(runtime: RuntimeConfig) -> Recipe:
         corpus=CorpusConfig(unit="paragraph"),
         tokenizer=TokenizerConfig(vocab_size=896),
         mask=MaskConfig(block_length=64, num_valid_blocks=128),
-        pretrain=PretrainConfig(preset="tiny", steps=1_000, tokens_per_step=1_024),
+        # The rates are written out: at twice Muon's rate this world's words are not told apart.
+        pretrain=PretrainConfig(
+            preset="tiny",
+            steps=1_000,
+            tokens_per_step=1_024,
+            muon_learning_rate=0.02,
+            learning_rate=3e-3,
+        ),
     )
 
 
