@@ -55,6 +55,8 @@ def main(arguments: list[str] | None = None) -> None:
                 console.json(error_object(_command(given), fault))
             console.error(fault)
             raise SystemExit(1) from None
+        if not error.format_message().strip():  # no command at all: the help was shown
+            raise SystemExit(2) from None
         refusal = UsageError("usage.command-line", error.format_message().strip(), hint="see --help")
         console = Console()
         if "--json" in given:

@@ -130,7 +130,7 @@ def _missing(path: str) -> UsageError:
         return UsageError("usage.no-match", "no file matches this pattern", where=shown(path))
     hint = "check the spelling and the working folder"
     if _HUB_NAME.fullmatch(path) and Path(path).suffix not in FORMATS | COMPRESSIONS:
-        hint = "nothing was looked up on a network; a hub data set is written hf://datasets/OWNER/NAME"
+        hint = "only local files are read, and nothing was looked up on a network: download it first"
     return UsageError("usage.no-such-path", "does not exist", where=shown(path), hint=hint)
 
 
