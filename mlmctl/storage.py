@@ -7,8 +7,10 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import ResourceError
 
@@ -55,12 +57,16 @@ class HashCache:
         return value
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write one file so that it is whole or absent: temporary, fsync, rename over the old one."""
-    temporary = path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}")
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that gets its name, in place of an older one, only when all of it is on disk.
+
+    If the body raises, nothing is left and the older one stays.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -68,6 +74,12 @@ def write_file(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write one small file so that it is whole or absent."""
+    with whole_file(path) as file:
+        file.write(content)
 
 
 def check_space(folder: Path, needed: int) -> None:

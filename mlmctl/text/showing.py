@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArtifactError, UsageError
-from ..storage import TEMPORARY
+from ..storage import whole_file
 from . import policy, vocabulary
 from .blocks import Blocks
 from .wordpiece import PREFIX
@@ -64,23 +62,15 @@ def export(mask: Path, path: Path) -> int:
     if path.is_dir():
         raise UsageError("usage.export", "is a folder", where=str(path), hint="--export FILE.jsonl")
     blocks, rules = Blocks.open(mask / "blocks", "train"), _policy(mask)
-    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}")
-    try:
-        with temporary.open("x", encoding="ascii") as file:
-            for first in range(0, blocks.num_blocks, _AT_ONCE):
-                numbers = np.arange(first, min(first + _AT_ONCE, blocks.num_blocks), dtype=np.int64)
-                drawn = policy.sample(blocks, numbers, rules["rate_end"], rules["seed"])
-                lengths = (drawn.input_ids != blocks.specials.pad).sum(axis=1).tolist()
-                rows = zip(drawn.masked.input_ids, drawn.masked.dense_labels(), lengths, strict=True)
-                for ids, labels, length in rows:
-                    example = {"input_ids": ids[:length].tolist(), "labels": labels[:length].tolist()}
-                    file.write(json.dumps(example) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        for first in range(0, blocks.num_blocks, _AT_ONCE):
+            numbers = np.arange(first, min(first + _AT_ONCE, blocks.num_blocks), dtype=np.int64)
+            drawn = policy.sample(blocks, numbers, rules["rate_end"], rules["seed"])
+            lengths = (drawn.input_ids != blocks.specials.pad).sum(axis=1).tolist()
+            rows = zip(drawn.masked.input_ids, drawn.masked.dense_labels(), lengths, strict=True)
+            for ids, labels, length in rows:
+                example = {"input_ids": ids[:length].tolist(), "labels": labels[:length].tolist()}
+                file.write(json.dumps(example).encode("ascii") + b"\n")
     return blocks.num_blocks
 
 
