@@ -27,8 +27,8 @@ def measure(
 ) -> Timing:
     """What a step, an evaluation, a checkpoint and the ending take; `model` is trained and to be dropped.
 
-    The first step is not counted (memory is taken, libraries warm up); then one step at least and as
-    many as fit in `limit` seconds, of which the median counts.
+    The first step and the first evaluation are not counted (memory is taken, libraries warm up); one
+    step at least is, and as many as fit in `limit` seconds, of which the median counts.
     """
     started = time.monotonic()
     model.train()
@@ -41,8 +41,9 @@ def measure(
         take_step(optimizer, 1e-3, done[0], settings.max_grad_norm)
         steps.append(time.monotonic() - start)
     model.eval()
-    start = time.monotonic()
     few = max(1, min(4096, interim_tokens, masks.num_tokens))
+    evaluate(model, masks, settings.device, few)  # not counted, as the first step is not
+    start = time.monotonic()
     evaluate(model, masks, settings.device, few)
     per_token = (time.monotonic() - start) / few
     size = 4 * sum(p.numel() for p in model.parameters()) + sum(
