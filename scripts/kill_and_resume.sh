@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Kill -9 the real command, start it again, compare with the unbroken run, byte for byte.
-#   scripts/kill_and_resume.sh CORPUS [FOLDER]
+#   scripts/kill_and_resume.sh CORPUS [FOLDER]      (a corpus of 20 MB or more, so that blocks have parts)
 # Three kills in mid-training (weights must be equal), then three while blocks are written.
 set -euo pipefail
 corpus=$1 folder=${2:-build/kill-and-resume}
 rm -rf "$folder"; mkdir -p "$folder"
-options=(--preset tiny --steps 60 --set pretrain.save_interval=2s --quiet)
+options=(--preset tiny --steps 300 --set pretrain.save_interval=2s --quiet)
 
 killed_after() {  # FILE_PATTERN COMMAND...: kill the command once a file of that pattern has appeared
   local pattern=$1; shift
