@@ -7,11 +7,15 @@ corpus=$1 folder=${2:-build/kill-and-resume}
 rm -rf "$folder"; mkdir -p "$folder"
 options=(--preset tiny --steps 300 --set pretrain.save_interval=2s --quiet)
 
-killed_after() {  # FILE_PATTERN COMMAND...: kill the command once a file of that pattern has appeared
-  local pattern=$1; shift
+newest() {  # FILE_PATTERN: the last of the files that match, by name
+  compgen -G "$1" | sort | tail -1 || true
+}
+
+killed_after() {  # FILE_PATTERN OLD COMMAND...: kill the command once a file of that pattern is newer than OLD
+  local pattern=$1 old=$2; shift 2
   "$@" & local process=$!
   for _ in $(seq 6000); do
-    compgen -G "$pattern" >/dev/null && break
+    [[ $(newest "$pattern") > $old ]] && break
     kill -0 $process 2>/dev/null || break
     sleep 0.02
   done
@@ -28,7 +32,7 @@ same() {  # ARTIFACT: the two runs' files must be equal
 
 mlmctl mask "$corpus" --run "$folder/unbroken" --quiet >/dev/null
 for kill in 1 2 3; do
-  killed_after "$folder/broken/.work/mask+blocks-*/parts/*$((kill - 1))*" \
+  killed_after "$folder/broken/.work/mask+blocks-*/parts/*$((kill - 1))*" "" \
     mlmctl mask "$corpus" --run "$folder/broken" --quiet
   test ! -e "$folder/broken/mask/blocks" || { echo "blocks were complete before the kill"; break; }
   echo "killed while blocks were written ($kill)"
@@ -38,11 +42,10 @@ same mask/blocks
 
 mlmctl pretrain "$corpus" --run "$folder/unbroken" "${options[@]}" >/dev/null
 for kill in 1 2 3; do
-  reached=$(ls -d "$folder"/broken/.work/pretrain-*/checkpoints/step-* 2>/dev/null | tail -1 | sed 's/.*step-0*//' || true)
-  next=$(printf '%08d' $(( ${reached:-0} + 1 )))
-  killed_after "$folder/broken/.work/pretrain-*/checkpoints/step-${next:0:6}*" \
+  checkpoints="$folder/broken/.work/pretrain-*/checkpoints/step-*"
+  killed_after "$checkpoints" "$(newest "$checkpoints")" \
     mlmctl pretrain "$corpus" --run "$folder/broken" "${options[@]}"
-  echo "killed in mid-training ($kill), newest checkpoint: $(ls "$folder"/broken/.work/pretrain-*/checkpoints | tail -1)"
+  echo "killed in mid-training ($kill), newest checkpoint: $(basename "$(newest "$checkpoints")")"
 done
 mlmctl pretrain "$corpus" --run "$folder/broken" "${options[@]}" >/dev/null
 same pretrain

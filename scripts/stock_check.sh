@@ -10,8 +10,8 @@ for wanted in "transformers>=5" "transformers>=4.57,<5"; do
   environment="$environments/$(echo "$wanted" | tr -dc 'a-z0-9')"
   [ -x "$environment/bin/python" ] || python3 -m venv "$environment"
   "$environment/bin/pip" install --quiet "torch==2.13.0" "$wanted"
-  # From another folder, so that the checkout is not importable either.
+  # From another folder and without PYTHONPATH, so that the checkout is not importable either.
   (script=$(realpath scripts/stock_check.py) run=$(realpath "$run") reference=$(realpath "$environments/reference.npz")
    python=$(realpath -s "$environment/bin/python")
-   cd "$environments" && HF_HUB_OFFLINE=1 "$python" "$script" read "$run" "$reference")
+   cd "$environments" && env -u PYTHONPATH HF_HUB_OFFLINE=1 "$python" "$script" read "$run" "$reference")
 done
