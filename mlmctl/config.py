@@ -125,7 +125,7 @@ class PretrainConfig(Table):
 class FinetuneConfig(Table):
     """`[finetune]`: a task, its labelled data, and how the encoder is adapted."""
 
-    task: Literal["sentiment"] = "sentiment"
+    task: Literal["sentiment", "classify"] = "sentiment"
     name: str = _free("")
     data: str = _free("")
     model: str = _free("")
@@ -145,7 +145,7 @@ class FinetuneConfig(Table):
 class EvaluateConfig(Table):
     """`[evaluate]`: a model, its test data, and the gates that the result must pass."""
 
-    task: Literal["sentiment", "mlm"] = "sentiment"
+    task: Literal["sentiment", "classify", "mlm"] = "sentiment"
     name: str = _free("")
     data: str = _free("")
     model: str = _free("")

@@ -14,6 +14,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,15 +31,15 @@ TOLERANCE = 1e-5
 
 def write(run: Path, reference: Path) -> None:
     """Logits of the pretrained and the fine-tuned model by mlmctl's own path, padded batch."""
-    from transformers import AutoTokenizer, ModernBertForMaskedLM, ModernBertForSequenceClassification
+    from transformers import AutoTokenizer
 
     from mlmctl.commands import fill, predict
     from mlmctl.config import RuntimeConfig
     from mlmctl.engine import model
 
     arrays: dict[str, np.ndarray] = {}
-    for name, cls in models(run, ModernBertForMaskedLM, ModernBertForSequenceClassification):
-        loaded, _ = model.load(run / name, cls)
+    for name, head in models(run, "masked_lm", "sequence_classification"):
+        loaded, _ = model.load(run / name, head)
         batch = AutoTokenizer.from_pretrained(run / name)(TEXTS, padding=True, return_tensors="pt")
         with torch.no_grad():
             arrays[f"{name}/logits"] = loaded.eval()(**batch).logits.numpy()
@@ -91,8 +92,8 @@ def read(run: Path, reference: Path) -> None:
     print(json.dumps({"same": True, "models": names, "worst_logit_difference": worst, **versions}))
 
 
-def models(run: Path, masked_lm: type, classifier: type) -> list[tuple[str, type]]:
-    """The model folders of a run and the class that each is for."""
+def models(run: Path, masked_lm: Any, classifier: Any) -> list[tuple[str, Any]]:
+    """The model folders of a run and the class (or head) that each is for."""
     found = sorted(path.parent.relative_to(run).as_posix() for path in run.glob("finetune/*/config.json"))
     return [("pretrain", masked_lm), *((name, classifier) for name in found)]
 

@@ -199,3 +199,14 @@ def test_fault_20_predict_refuses_a_damaged_model(model: Path, tmp_path: Path) -
     with pytest.raises(ArtifactError) as error:
         list(predict.run(copy, ["great"]))
     assert str(error.value.where).endswith("model.safetensors")
+
+
+def test_sentiment_and_classify_are_one_task_under_two_names(model: Path, tmp_path: Path) -> None:
+    data = make_data(tmp_path / "test.jsonl", 20)
+    assert run_evaluate(tmp_path / "same", model, data, task="classify")["num_examples"] == 20
+
+
+def test_predict_keeps_to_the_form_of_its_first_line(model: Path) -> None:
+    with pytest.raises(DataError, match="'text'"):
+        list(predict.run(model, ['{"text": "great"}', '{"text": 7}']))
+    assert len(list(predict.run(model, ['{"other": "great"}', "plain"]))) == 2  # text that looks like JSON

@@ -70,14 +70,14 @@ def test_stock_transformers_give_the_same_answers(trained: tuple[Path, dict[str,
     folder, _ = trained
     texts = ["great film", "the plot was awful and the cast was a dull", "", "film " * 40 + "superb"]
     ours = open_adapted(folder, torch.device("cpu"))
-    answers = ours.answer(texts[:3], 8)
+    answers = ours.answer([{"text": text} for text in texts[:3]], 8)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     stock = AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation="eager").eval()
     padded = tokenizer(texts[:3], padding=True, return_tensors="pt")
     assert not padded["attention_mask"].all()
     with torch.no_grad():
         logits = stock(**padded).logits
-    features = ours.features(ours.task.unlabelled(texts[:3]))
+    features = ours.features(ours.task.unlabelled([{"text": text} for text in texts[:3]]))
     predicted = torch.from_numpy(ours.predict(features, 8))
     torch.testing.assert_close(predicted, logits.softmax(-1).double(), atol=1e-5, rtol=0)
     pipe = pipeline("text-classification", model=stock, tokenizer=tokenizer)
@@ -92,9 +92,9 @@ def test_the_logits_of_a_long_text_are_the_mean_over_its_windows(
 ) -> None:
     ours = open_adapted(trained[0], torch.device("cpu"))
     words = ["film"] * 20 + ["superb"] * 8
-    whole = ours.predict(ours.features(ours.task.unlabelled([" ".join(words)])), 8)
+    whole = ours.predict(ours.features(ours.task.unlabelled([{"text": " ".join(words)}])), 8)
     halves = [" ".join(words[:14]), " ".join(words[14:])]
-    parts = ours.predict(ours.features(ours.task.unlabelled(halves)), 8)
+    parts = ours.predict(ours.features(ours.task.unlabelled([{"text": half} for half in halves])), 8)
     expected = torch.from_numpy(parts).log().mean(0).softmax(-1)
     torch.testing.assert_close(torch.from_numpy(whole[0]), expected, atol=1e-5, rtol=0)
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from pretrain_world import Run, config, make_inputs
 from tokenizers import Tokenizer
-from transformers import AutoModelForMaskedLM, ModernBertForMaskedLM
+from transformers import AutoModelForMaskedLM
 
 from mlmctl.commands import fill
 from mlmctl.config import RuntimeConfig
@@ -78,7 +78,7 @@ def warnings(run: Run) -> list[str]:
 
 def test_a_run_learns_and_writes_what_stock_transformers_loads(whole: Run, inputs: dict[str, Path]) -> None:
     out = whole.root / "out"
-    ours, _ = model.load(out, ModernBertForMaskedLM)
+    ours, _ = model.load(out, "masked_lm")
     stock = AutoModelForMaskedLM.from_pretrained(out, attn_implementation="eager").eval()
     input_ids = torch.randint(5, 90, (3, 16))
     attention_mask = torch.ones_like(input_ids)
@@ -204,7 +204,7 @@ def test_fault_42_steps_without_a_finite_loss_are_skipped_then_fatal(new_run, mo
     monkeypatch.setattr(plan, "is_evaluated", lambda step: False)
     if num_bad < loop.MAX_SKIPPED_IN_A_ROW:
         assert pretrain.run(config(save_interval="1s"), run.stage())["num_skipped_steps"] == num_bad
-        model.load(run.root / "out", ModernBertForMaskedLM)  # refuses weights that are not finite
+        model.load(run.root / "out", "masked_lm")  # refuses weights that are not finite
         assert sum("skipped" in message for message in warnings(run)) == num_bad
     else:
         with pytest.raises(DivergedError) as error:

@@ -46,7 +46,9 @@ _FLAGS: dict[str, Flag] = {
     "encoding": Flag(("corpus.encoding",), str, "Encoding of the text.", "NAME"),
     "encoding-errors": Flag(("corpus.encoding_errors",), str, "strict, or replace (counted)."),
     "seed": Flag(("pretrain.seed", "finetune.seed"), int, "Of initialisation, order, masks and dropout."),
-    "task": Flag(("{command}.task",), str, "What the model is for: sentiment (evaluate also: mlm).", "NAME"),
+    "task": Flag(
+        ("{command}.task",), str, "What the model is for: sentiment, classify (evaluate also: mlm).", "NAME"
+    ),
     "data": Flag(("{command}.data",), str, "Labelled data: .jsonl, .csv or .tsv.", "FILE"),
     "name": Flag(("{command}.name",), str, "Name of the result's folder.", "NAME"),
     "model": Flag(("{command}.model",), str, "A model folder, or its name in the run folder.", "DIR"),

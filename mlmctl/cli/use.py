@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -46,7 +46,7 @@ def predict(
     model: Model = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts a batch.")] = 64,
 ) -> None:
-    """Labels for texts: one line in, one line out (JSON lines with `text` work too)."""
+    """Answers of a fine-tuned model: one line in, one line out (plain text, or JSON lines)."""
     from ..commands import predict
     from ..pipeline import model_folder
 
@@ -55,7 +55,16 @@ def predict(
         if call.json:
             call.console.json({"schema_version": 1, **row})
         else:
-            call.console.line(f"{row['label']}\t{row['score']:.4f}")
+            call.console.line("\t".join(_columns(row.values())))
+
+
+def _columns(values: Iterable[object]) -> Iterator[str]:
+    """The plain columns of an answer: what is nested is for `--json`."""
+    for value in values:
+        if isinstance(value, list):
+            yield " ".join(str(item) for item in value if not isinstance(item, dict))
+        elif not isinstance(value, dict):
+            yield f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _lines() -> Iterator[str]:

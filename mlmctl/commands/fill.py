@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from transformers import ModernBertForMaskedLM
 
 from ..artifact import MANIFEST, open_artifact
 from ..config import RuntimeConfig
@@ -30,7 +29,7 @@ def run(
     if (folder / MANIFEST).exists():
         open_artifact(folder)
     device = runtime.prepare(config or RuntimeConfig()).device
-    encoder, report = model.load(folder, ModernBertForMaskedLM, device=device)
+    encoder, report = model.load(folder, "masked_lm", device=device)
     if report.new:
         raise ArtifactError(
             "model.no-head",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..text import masking, order
 from ..text.blocks import Blocks
+from . import architectures
 
 
 class MaskedLanguageWork:
@@ -89,5 +90,4 @@ def sparse_logits(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
     """Logits [n, vocab_size] of a stock masked-language model at `positions` [n] of the flattened batch."""
     encoded = model.base_model(input_ids=batch["input_ids"], attention_mask=batch.get("attention_mask"))
     hidden = encoded.last_hidden_state.flatten(0, 1)  # [B * L, hidden_size]
-    logits: Tensor = model.decoder(model.head(hidden.index_select(0, batch["positions"])))
-    return logits
+    return architectures.of(model).decode(model, hidden.index_select(0, batch["positions"]))

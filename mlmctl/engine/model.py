@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     ModernBertConfig,
-    ModernBertForMaskedLM,
     PretrainedConfig,
     PreTrainedModel,
 )
@@ -27,6 +26,7 @@ from transformers import (
 from ..config import PretrainConfig
 from ..errors import ArtifactError, UsageError
 from . import attention
+from .architectures import ARCHITECTURES, Head
 
 _CPU = torch.device("cpu")
 _MAX_FULL_LENGTH = 512
@@ -83,7 +83,7 @@ def build(
     special_ids: Mapping[str, int],
     seed: int,
     device: torch.device = _CPU,
-) -> ModernBertForMaskedLM:
+) -> PreTrainedModel:
     """A new masked-language model in float32, its weights a function of the arguments alone.
 
     `special_ids` holds at least `pad`, `cls` and `sep`. There is no dropout in pretraining: few passes
@@ -105,9 +105,7 @@ def build(
         classifier_pooling="mean",
         reference_compile=False,
     )
-    model = _construct(ModernBertForMaskedLM, config, seed, device)
-    assert isinstance(model, ModernBertForMaskedLM)
-    return model
+    return _construct("masked_lm", config, seed, device)
 
 
 def num_parameters(model: nn.Module) -> int:
@@ -140,16 +138,16 @@ def save_model(model: PreTrainedModel, folder: Path) -> None:
 
 
 def load(
-    folder: Path, cls: type[PreTrainedModel], seed: int = 0, device: torch.device = _CPU, **changes: Any
+    folder: Path, head: Head, seed: int = 0, device: torch.device = _CPU, **changes: Any
 ) -> tuple[PreTrainedModel, LoadReport]:
-    """A model of the stock class `cls` with the encoder of `folder`, in float32 and eval mode.
+    """A stock model with this head and the encoder of `folder`, in float32 and eval mode.
 
     `changes` are set in the configuration (id2label, classifier_dropout ...); `seed` draws what the
     file does not have. ArtifactError if a file is missing or damaged, an encoder tensor is missing, or
     a weight is not finite. Local files only, safetensors only, no code from the folder.
     """
     path = folder / "model.safetensors"
-    model = _construct(cls, _read_config(folder, cls, changes), seed, device)
+    model = _construct(head, _read_config(folder, changes), seed, device)
     try:
         tensors = load_file(path)
     except FileNotFoundError:
@@ -163,24 +161,23 @@ def load(
 
 
 def build_like(
-    folder: Path, cls: type[PreTrainedModel], seed: int, device: torch.device = _CPU, **changes: Any
+    folder: Path, head: Head, seed: int, device: torch.device = _CPU, **changes: Any
 ) -> PreTrainedModel:
     """A model of the architecture in `folder` with fresh, seeded weights: the from-scratch baseline."""
-    return _construct(cls, _read_config(folder, cls, changes), seed, device)
+    return _construct(head, _read_config(folder, changes), seed, device)
 
 
-def _construct(
-    cls: type[PreTrainedModel], config: PretrainedConfig, seed: int, device: torch.device
-) -> PreTrainedModel:
+def _construct(head: Head, config: PretrainedConfig, seed: int, device: torch.device) -> PreTrainedModel:
     """A stock model with seeded weights, drawn on the CPU so that they are the same on any device."""
     config._attn_implementation = attention.implementation(device)
+    cls = ARCHITECTURES[config.model_type].model_class(head)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = cls(config)
     return model.to(device).eval()
 
 
-def _read_config(folder: Path, cls: type[PreTrainedModel], changes: Mapping[str, Any]) -> PretrainedConfig:
+def _read_config(folder: Path, changes: Mapping[str, Any]) -> PretrainedConfig:
     path = folder / "config.json"
     if not path.is_file():
         raise ArtifactError("model.missing", "does not exist", where=str(path))
@@ -190,9 +187,10 @@ def _read_config(folder: Path, cls: type[PreTrainedModel], changes: Mapping[str,
         raise ArtifactError(
             "model.config", f"is not a model configuration: {error}", where=str(path)
         ) from None
-    if not isinstance(config, cls.config_class):
+    if config.model_type not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
         raise ArtifactError(
-            "model.type", f"is a {config.model_type} model; this needs ModernBERT", where=str(path)
+            "model.type", f"is a {config.model_type!r} model; known are {known}", where=str(path)
         )
     return config
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from . import architectures
+
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _NUM_ITERATIONS = 5
 _MOMENTUM = 0.95
@@ -162,10 +164,10 @@ def muon_and_adamw(
     betas: tuple[float, float] = (0.9, 0.98),
 ) -> Optimizer:
     """Muon for the matrices of the encoder's layers, AdamW for embeddings, norms, biases and head."""
-    matrices, rest = [], []
+    matrices, rest, family = [], [], architectures.of(model)
     for name, parameter in model.named_parameters():
-        if parameter.ndim == 2 and ".layers." in name:
-            num_parts = 3 if "Wqkv" in name else 2 if name.endswith("Wi.weight") else 1
+        if parameter.ndim == 2 and family.layers in name:
+            num_parts = next((n for end, n in family.fused.items() if name.endswith(end)), 1)
             matrices.append(_Matrix(name, parameter, num_parts))
         else:
             rest.append((name, parameter))

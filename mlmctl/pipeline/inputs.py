@@ -75,7 +75,7 @@ def labelled(run: Path, stage: str, task: str, named: str, cache: HashCache, emi
         if beside.is_file():
             emit(Note(f"no data named: using {beside.name} beside the run folder"))
             return Labelled(beside, cache.sha256(beside))
-    path = samples.path(f"{task}-{'train' if stage == 'finetune' else 'test'}.jsonl")
+    path = samples.path(samples.LABELLED[task][stage])
     emit(Note(f"no data named: using the small built-in {task} set; name your own with --data", "warning"))
     return Labelled(path, sha256_file(path), built_in=True)
 

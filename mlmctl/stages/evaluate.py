@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import ModernBertForMaskedLM
 
 from ..artifact import read_manifest
 from ..config import EvaluateConfig
 from ..engine import evaluate_mlm, model, runtime
 from ..errors import ArtifactError, UsageError
 from ..events import Note, Progress
-from ..tasks.adapted import Adapted, open_adapted
+from ..tasks.adapted import TASKS, Adapted, open_adapted
 from ..tasks.task import Data
 from ..text.npy import open_array
 from .stage import Stage
@@ -42,6 +41,7 @@ def run(config: EvaluateConfig, stage: Stage) -> dict[str, Any]:
         errors: Iterable[Mapping[str, Any]] = ()
     else:
         adapted = open_adapted(stage.inputs["model"], machine.device)
+        _check_task(config, adapted, stage.inputs["model"])
         data = _read(config, adapted, stage)
         features = adapted.features(data)
         stage.emit(Progress(stage.name, 0, len(data), "examples"))
@@ -54,9 +54,9 @@ def run(config: EvaluateConfig, stage: Stage) -> dict[str, Any]:
             **report.metrics,
         }
         predictions, errors = report.predictions, report.errors
-    (stage.out / "metrics.json").write_bytes(
-        json.dumps(metrics, indent=1, ensure_ascii=False).encode() + b"\n"
-    )
+        for name, content in report.files.items():
+            _write_json(stage.out / name, content)
+    _write_json(stage.out / "metrics.json", metrics)
     _write_lines(stage.out / "predictions.jsonl", predictions)
     _write_lines(stage.out / "errors.jsonl", errors)
     return metrics
@@ -64,7 +64,7 @@ def run(config: EvaluateConfig, stage: Stage) -> dict[str, Any]:
 
 def _masked_language(inputs: Mapping[str, Path], device: torch.device) -> dict[str, Any]:
     """Loss and accuracy of an encoder on all frozen masks, and what guessing by frequency would get."""
-    network, report = model.load(inputs["pretrain"], ModernBertForMaskedLM, device=device)
+    network, report = model.load(inputs["pretrain"], "masked_lm", device=device)
     if report.new:
         raise ArtifactError(
             "model.no-head",
@@ -93,6 +93,17 @@ def _check_tokenizer(inputs: Mapping[str, Path]) -> None:
         )
 
 
+def _check_task(config: EvaluateConfig, adapted: Adapted, folder: Path) -> None:
+    """UsageError unless the model does what is to be measured (`sentiment` and `classify` do the same)."""
+    if TASKS[config.task].model_head != adapted.task.model_head:
+        raise UsageError(
+            "usage.task",
+            f"is a model for {adapted.task.name}, not for {config.task}",
+            where=str(folder),
+            hint=f"--task {adapted.task.name}, or another --model",
+        )
+
+
 def _read(config: EvaluateConfig, adapted: Adapted, stage: Stage) -> Data:
     if stage.data is None:
         raise UsageError("usage.no-data", "no test data is named", hint="--data FILE")
@@ -110,6 +121,10 @@ def _num_trained_on(folder: Path, data: Data, stage: Stage) -> int:
         message = f"{count:,} of {len(data):,} test texts were in the training data: the result flatters"
         stage.emit(Note(message, level="warning"))
     return count
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_bytes(json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
 def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
         raise UsageError("usage.no-data", "no labelled data is named", hint="--data FILE")
     task, machine, encoder = TASKS[config.task], runtime.prepare(stage.runtime), stage.inputs["pretrain"]
     examples = _choose(task, task.read(stage.data, config, stage.emit), config)
-    settings = task.settings(examples.all)
+    settings = task.settings(examples.all, config)
     network, report = _network(task, encoder, config, settings, machine.device)
     adapted = Adapted(task, settings, network, vocabulary.load(encoder), _block_length(encoder))
     features = adapted.features(examples.learned)
@@ -88,6 +88,9 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
         stage.emit,
     )
     network.eval()
+    if examples.is_held_out:
+        predictions = adapted.predict(adapted.features(examples.watched), _EVALUATION_BATCH)
+        adapted = replace(adapted, settings=task.tune(examples.watched, predictions, settings))
     _write(stage, adapted, report, examples.learned, encoder)
     return {
         "num_examples": len(examples.all),
@@ -139,10 +142,10 @@ def _network(
     """The model with its head, and the load report: what came from the encoder and what is new."""
     head = task.head(settings, config.dropout)
     if config.from_scratch:
-        network = model.build_like(encoder, task.model_class, config.seed, device, **head)
+        network = model.build_like(encoder, task.model_head, config.seed, device, **head)
         new = sorted(network.state_dict())
         return network, {"from_scratch": True, "num_loaded": 0, "new": new, "unexpected": []}
-    network, loaded = model.load(encoder, task.model_class, config.seed, device, **head)
+    network, loaded = model.load(encoder, task.model_head, config.seed, device, **head)
     return network, {
         "from_scratch": False,
         "num_loaded": loaded.num_loaded,

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from transformers import ModernBertForMaskedLM
+from transformers import PreTrainedModel
 
 from ..config import PretrainConfig, seconds
 from ..engine import calibrate, evaluate_mlm, model, plan, probe, runtime
@@ -123,7 +123,7 @@ class _World:
     def specials(self) -> Specials:
         return self.blocks.specials
 
-    def fresh(self, chosen: plan.Plan) -> tuple[ModernBertForMaskedLM, Optimizer]:
+    def fresh(self, chosen: plan.Plan) -> tuple[PreTrainedModel, Optimizer]:
         """A new encoder and its optimizer: the same weights at every call."""
         special_ids = {"pad": self.specials.pad, "cls": self.specials.cls, "sep": self.specials.sep}
         encoder = model.build(
@@ -192,7 +192,7 @@ class _World:
         )
 
 
-def _train(world: _World, encoder: ModernBertForMaskedLM, optimizer: Optimizer, chosen: plan.Plan) -> Trained:
+def _train(world: _World, encoder: PreTrainedModel, optimizer: Optimizer, chosen: plan.Plan) -> Trained:
     stage = world.stage
     tokenizer = Tokenizer.from_file(str(stage.inputs["tokenizer"] / "tokenizer.json"))
     told: set[str] = set()
@@ -220,7 +220,7 @@ def _train(world: _World, encoder: ModernBertForMaskedLM, optimizer: Optimizer, 
     return train(encoder, world.work(chosen), optimizer, factor, settings, checkpoints, evaluate, stage.emit)
 
 
-def _tell_plan(world: _World, encoder: ModernBertForMaskedLM, chosen: plan.Plan) -> None:
+def _tell_plan(world: _World, encoder: PreTrainedModel, chosen: plan.Plan) -> None:
     """Print the plan; ResourceError if the disk is too small for it."""
     num_parameters = model.num_parameters(encoder)
     num_matrix = sum(p.numel() for n, p in encoder.named_parameters() if p.ndim == 2 and ".layers." in n)
@@ -252,7 +252,7 @@ def _tell_plan(world: _World, encoder: ModernBertForMaskedLM, chosen: plan.Plan)
     check_space(world.stage.work, disk)
 
 
-def _write(stage: Stage, encoder: ModernBertForMaskedLM) -> None:
+def _write(stage: Stage, encoder: PreTrainedModel) -> None:
     model.save_model(encoder, stage.out)
     for name in _TOKENIZER_FILES:
         path: Path = stage.inputs["tokenizer"] / name

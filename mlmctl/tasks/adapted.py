@@ -7,7 +7,7 @@ The tasks are the explicit table below.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from ..engine import model as models
 from ..errors import ArtifactError
 from ..storage import write_file
 from ..text import vocabulary
+from .classify import Classification
 from .features import Features
-from .sentiment import Classification
 from .task import Settings, Task
 
-TASKS: dict[str, Task] = {task.name: task for task in (Classification(),)}
+TASKS: dict[str, Task] = {
+    task.name: task for task in (Classification("sentiment"), Classification("classify"))
+}
 
 _FILE = "task.json"
 
@@ -42,16 +44,16 @@ class Adapted:
     def features(self, data: Any) -> Features:
         """The windows of the task's data."""
         specials = vocabulary.special_ids(self.tokenizer)
-        return self.task.features(data, self.tokenizer, specials, self.block_length)
+        return self.task.features(data, self.tokenizer, specials, self.block_length, self.settings)
 
     def predict(self, features: Features, batch_size: int) -> Any:
         """The task's predictions."""
-        return self.task.predict(self.model, features, batch_size)
+        return self.task.predict(self.model, features, self.settings, batch_size)
 
-    def answer(self, texts: Sequence[str], batch_size: int) -> list[dict[str, Any]]:
-        """One answer for each text, in order."""
-        features = self.features(self.task.unlabelled(texts))
-        return self.task.answers(self.predict(features, batch_size), self.settings)
+    def answer(self, rows: Sequence[Mapping[str, str]], batch_size: int) -> list[dict[str, Any]]:
+        """One answer for each row (of the columns the task asks for), in order."""
+        data = self.task.unlabelled(rows)
+        return self.task.answers(data, self.predict(self.features(data), batch_size), self.settings)
 
 
 def write_task(folder: Path, task: Task, settings: Settings, block_length: int) -> None:
@@ -76,7 +78,7 @@ def open_adapted(folder: Path, device: torch.device) -> Adapted:
         ) from None
     except (ValueError, KeyError, TypeError):
         raise ArtifactError("artifact.damaged", "cannot be read", where=str(path)) from None
-    model, report = models.load(folder, task.model_class, device=device)
+    model, report = models.load(folder, task.model_head, device=device)
     if report.new:
         missing = ", ".join(report.new)
         raise ArtifactError("artifact.missing-tensor", f"has no tensors {missing}", where=str(folder))

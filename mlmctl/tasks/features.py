@@ -8,7 +8,7 @@ stump. The weights of the windows of a text sum to 1, so a long text counts no m
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from ..text.masking import IGNORED
 from ..text.specials import Specials
 
 SHAPE_STEP = 8
@@ -39,6 +40,11 @@ class Features:
     targets: Mapping[str, NDArray[np.int64]]
     """What the task learns from each window, by name, each [num_windows, ...]."""
     pad_id: int
+    token_targets: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    """What the task learns from each token, by name, each [num_tokens]; `IGNORED` where nothing."""
+    offsets: NDArray[np.int32] | None = None
+    """Where each token stands in its example's text [num_tokens, 2]: first character, end; for the tasks
+    that answer with places."""
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -85,7 +91,8 @@ def windows(texts: Sequence[str], tokenizer: Tokenizer, specials: Specials, bloc
 
 def batch(features: Features, numbers: NDArray[np.int64]) -> dict[str, Tensor]:
     """The windows of these numbers as tensors: input_ids [B, L], attention_mask [B, L] if one is padded,
-    weights [B] and the targets [B, ...]. L is the longest window, rounded up to `SHAPE_STEP`.
+    weights [B], the targets [B, ...] and the token targets [B, L]. L is the longest window, rounded up to
+    `SHAPE_STEP`.
     """
     lengths = features.lengths[numbers]
     longest = -(-int(lengths.max()) // SHAPE_STEP) * SHAPE_STEP
@@ -98,4 +105,8 @@ def batch(features: Features, numbers: NDArray[np.int64]) -> dict[str, Tensor]:
         tensors["attention_mask"] = torch.from_numpy(is_token)
     for name, target in features.targets.items():
         tensors[name] = torch.from_numpy(target[numbers])
+    for name, token_target in features.token_targets.items():
+        padded = np.full(is_token.shape, IGNORED, dtype=np.int64)
+        padded[is_token] = token_target[places[is_token]]
+        tensors[name] = torch.from_numpy(padded)
     return tensors

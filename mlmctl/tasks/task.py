@@ -1,7 +1,7 @@
 """What a task is: the few things that fine-tuning and evaluation have to ask, and nothing more.
 
 The stages know examples, windows, a loss and a report; what a label, an answer or a tag is, only the
-task knows. A new task is one file with these methods and one line in `registry.py`.
+task knows. A new task is one file with these methods and one line in `adapted.TASKS`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from ..config import EvaluateConfig, FinetuneConfig
+from ..engine.architectures import Head
 from ..events import Emit
 from ..text.specials import Specials
 from .features import Features
@@ -53,13 +53,17 @@ class Report:
     """One object an example, in the order of the data."""
     errors: Sequence[Mapping[str, Any]] = field(default_factory=list)
     """The worst mistakes, worst first."""
+    files: Mapping[str, Any] = field(default_factory=dict)
+    """Further files of the result, by name, as JSON values: what a field has its own format for."""
 
 
 class Task(Protocol):
     """One task; the methods hold no state. `Any` stands for the task's own kind of `Data` or predictions."""
 
     name: str
-    model_class: type[PreTrainedModel]
+    model_head: Head
+    asks: tuple[str, ...]
+    """The columns, all strings, that a row without an answer has; plain lines will do where it is `text`."""
 
     def read(
         self,
@@ -82,11 +86,11 @@ class Task(Protocol):
         """Numbers (ascending) of a seeded sample that represents the data. DataError if it cannot."""
         ...
 
-    def unlabelled(self, texts: Sequence[str]) -> Any:
-        """Data without answers, for `predict`."""
+    def unlabelled(self, rows: Sequence[Mapping[str, str]]) -> Any:
+        """Data without answers, for `predict`, from rows that hold at least the columns `asks`."""
         ...
 
-    def settings(self, data: Any) -> dict[str, Any]:
+    def settings(self, data: Any, config: FinetuneConfig) -> dict[str, Any]:
         """What a model trained on this data must remember."""
         ...
 
@@ -94,7 +98,9 @@ class Task(Protocol):
         """The fields of the model's configuration that make its head."""
         ...
 
-    def features(self, data: Any, tokenizer: Tokenizer, specials: Specials, block_length: int) -> Features:
+    def features(
+        self, data: Any, tokenizer: Tokenizer, specials: Specials, block_length: int, settings: Settings
+    ) -> Features:
         """The windows of all examples, with their targets."""
         ...
 
@@ -102,12 +108,18 @@ class Task(Protocol):
         """The sum of the weighted losses of a batch: a float32 scalar."""
         ...
 
-    def predict(self, model: nn.Module, features: Features, batch_size: int) -> Any:
+    def predict(self, model: nn.Module, features: Features, settings: Settings, batch_size: int) -> Any:
         """Predictions for all examples; the model is in eval mode and no gradients are asked for."""
         ...
 
-    def answers(self, predictions: Any, settings: Settings) -> list[dict[str, Any]]:
-        """One object for each example, as `mlmctl predict` prints it."""
+    def tune(self, data: Any, predictions: Any, settings: Settings) -> dict[str, Any]:
+        """The settings with what only held-out examples can decide, such as a threshold."""
+        ...
+
+    def answers(self, data: Any, predictions: Any, settings: Settings) -> list[dict[str, Any]]:
+        """One object for each example, as `mlmctl predict` prints it: strings, numbers and lists of them
+        are columns of its plain output, nested objects are shown with `--json` only.
+        """
         ...
 
     def score(self, data: Any, predictions: Any, settings: Settings) -> Report:

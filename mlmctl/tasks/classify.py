@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import ModernBertForSequenceClassification, PreTrainedModel
 
 from ..config import EvaluateConfig, FinetuneConfig
+from ..engine.architectures import Head
 from ..errors import DataError
 from ..events import Emit
 from ..measure import classification
@@ -36,10 +36,13 @@ _UNKNOWN = -1
 
 
 class Classification:
-    """The `Task` of classifying texts."""
+    """The `Task` of classifying texts, under whichever name it is asked for."""
 
-    name = "sentiment"
-    model_class: type[PreTrainedModel] = ModernBertForSequenceClassification
+    model_head: Head = "sequence_classification"
+    asks: tuple[str, ...] = ("text",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def read(
         self,
@@ -60,12 +63,13 @@ class Classification:
         except ValueError as error:
             raise DataError("data.too-few", str(error), hint="raise --max-examples") from None
 
-    def unlabelled(self, texts: Sequence[str]) -> Labelled:
+    def unlabelled(self, rows: Sequence[Mapping[str, str]]) -> Labelled:
+        texts = [row["text"] for row in rows]
         unknown = np.full(len(texts), _UNKNOWN, dtype=np.int64)
         hashes = np.zeros(len(texts), dtype=np.uint64)
         return Labelled(texts, unknown, np.arange(1, len(texts) + 1), hashes, names=())
 
-    def settings(self, data: Labelled) -> dict[str, Any]:
+    def settings(self, data: Labelled, config: FinetuneConfig) -> dict[str, Any]:
         return {"labels": list(data.names)}
 
     def head(self, settings: Settings, dropout: float) -> dict[str, Any]:
@@ -80,7 +84,12 @@ class Classification:
         }
 
     def features(
-        self, data: Labelled, tokenizer: Tokenizer, specials: Specials, block_length: int
+        self,
+        data: Labelled,
+        tokenizer: Tokenizer,
+        specials: Specials,
+        block_length: int,
+        settings: Settings,
     ) -> Features:
         """Windows with the target `labels` [num_windows]."""
         cut = windows(data.texts, tokenizer, specials, block_length)
@@ -91,7 +100,9 @@ class Classification:
         losses = functional.cross_entropy(_logits(model, batch), batch["labels"], reduction="none")  # [B]
         return (losses * batch["weights"]).sum()
 
-    def predict(self, model: nn.Module, features: Features, batch_size: int) -> NDArray[np.float64]:
+    def predict(
+        self, model: nn.Module, features: Features, settings: Settings, batch_size: int
+    ) -> NDArray[np.float64]:
         """Probabilities [num_examples, num_labels] of the mean logits of each example's windows."""
         logits = over_windows(model, _logits, features, batch_size).astype(np.float64)
         num_examples = int(features.examples[-1]) + 1 if len(features.examples) else 0
@@ -100,7 +111,12 @@ class Classification:
         odds = np.exp(means - means.max(axis=1, keepdims=True, initial=-np.inf))
         return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
-    def answers(self, predictions: NDArray[np.float64], settings: Settings) -> list[dict[str, Any]]:
+    def tune(self, data: Labelled, predictions: NDArray[np.float64], settings: Settings) -> dict[str, Any]:
+        return dict(settings)
+
+    def answers(
+        self, data: Labelled, predictions: NDArray[np.float64], settings: Settings
+    ) -> list[dict[str, Any]]:
         """{label, score, probabilities: {label: probability}}"""
         labels = settings["labels"]
         rounded = predictions.round(_DECIMALS).tolist()
@@ -140,7 +156,10 @@ class Classification:
                 "probabilities": answer["probabilities"],
             }
             for row, label, answer in zip(
-                data.rows.tolist(), data.labels.tolist(), self.answers(predictions, settings), strict=True
+                data.rows.tolist(),
+                data.labels.tolist(),
+                self.answers(data, predictions, settings),
+                strict=True,
             )
         ]
         wrong = np.flatnonzero(best != data.labels)
