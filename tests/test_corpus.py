@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import os
+import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +21,7 @@ from mlmctl.text.corpus import fingerprint, resolve
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in ("b.txt", "a.jsonl", "deep/c.txt.gz", "deep/notes.pdf", ".hidden.txt", "B.TXT"):
+    for name in ("b.txt", "a.jsonl", "deep/c.txt.gz", "deep/d.md", "deep/notes.pdf", ".hidden.txt", "B.TXT"):
         path = tmp_path / "corpus" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
@@ -34,12 +38,33 @@ def test_a_folder_is_searched_in_byte_order_and_the_rest_is_told(folder: Path, t
     told: list[Event] = []
     sources = resolve([str(folder)], tmp_path / "spool", told.append)
     names = [source.path.relative_to(folder).as_posix() for source in sources]
-    assert names == ["B.TXT", "a.jsonl", "b.txt", "deep/c.txt.gz"]
-    assert [source.compression for source in sources] == ["", "", "", "gz"]
-    assert [source.format for source in sources] == ["text", "jsonl", "text", "text"]
-    assert [source.size for source in sources] == [5, 7, 5, 13]
+    assert names == ["B.TXT", "a.jsonl", "b.txt", "deep/c.txt.gz", "deep/d.md"]
+    assert [source.compression for source in sources] == ["", "", "", "gz", ""]
+    assert [source.format for source in sources] == ["text", "jsonl", "text", "text", "text"]
+    assert [source.size for source in sources] == [5, 7, 5, 13, 9]
     assert isinstance(told[0], Note)
     assert "2 others" in told[0].message
+
+
+def test_the_order_is_stable_whatever_the_file_system_says(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def names() -> list[str]:
+        sources = resolve([str(folder), str(folder.parent / "*")], tmp_path / "spool", silent)
+        return [source.name for source in sources]
+
+    expected, walk, glob_ = names(), os.walk, glob.glob
+    generator = random.Random(0)
+
+    def shuffled_walk(top: str, **options: Any) -> Iterator[tuple[str, list[str], list[str]]]:
+        for parent, folders, files in walk(top, **options):
+            generator.shuffle(folders)
+            generator.shuffle(files)
+            yield parent, folders, files
+
+    monkeypatch.setattr(os, "walk", shuffled_walk)
+    monkeypatch.setattr(glob, "glob", lambda *a, **o: generator.sample(found := glob_(*a, **o), len(found)))
+    assert all(names() == expected for _ in range(20))
 
 
 def test_globs_and_repeated_files(folder: Path, tmp_path: Path) -> None:
@@ -91,7 +116,7 @@ def test_fault_30_missing_empty_dangling_and_devices(tmp_path: Path) -> None:
 
 
 def test_fault_51_archives_are_refused_by_name(tmp_path: Path) -> None:
-    for name in ("a.zip", "a.tar", "a.tar.gz", "a.7z", "a.tgz"):
+    for name in ("a.zip", "a.tar", "a.tar.gz", "a.tar.zst", "a.7z", "a.tgz", "a.txz"):
         (tmp_path / name).write_bytes(b"x")
         assert refused(tmp_path / name, tmp_path).code == "data.archive"
     (tmp_path / "a.bin").write_bytes(b"x")

@@ -34,7 +34,7 @@ from .stage import Stage
 _MIN_TOKENS = 16
 """Fewer in the whole corpus cannot be split and trained on."""
 
-_GZIP_RATIO = 4
+_COMPRESSED_RATIO = 4
 _MANY_DUPLICATES = 0.1
 
 
@@ -210,7 +210,7 @@ def _warnings_only(emit: Emit) -> Emit:
 
 def _bytes_needed(sources: Sequence[Source]) -> int:
     """Parts and blocks: about a token in four bytes of text, two bytes each, both; and some room."""
-    text = sum(source.size * (_GZIP_RATIO if source.compression else 1) for source in sources)
+    text = sum(source.size * (_COMPRESSED_RATIO if source.compression else 1) for source in sources)
     return int(1.3 * text) + 2**20
 
 

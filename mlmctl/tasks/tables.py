@@ -9,22 +9,17 @@ header and no quoting at all (a tab or a newline inside a value cannot be writte
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import sys
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import DataError
+from ..text.compression import COMPRESSIONS, decompressed
 from ..text.corpus import shown
-
-_MOST_RATIO = 1000
-_RATIO_FROM_BYTES = 100 * 2**20
-_CHUNK = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +38,19 @@ class Row:
 def read(path: Path) -> Iterator[Row]:
     """The rows of a labelled file in order; DataError for anything that is not what its suffix says."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    compressed = bool(suffixes) and suffixes[-1] == ".gz"
+    compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
     name = shown(str(path))
-    kind = "".join(suffixes[-2:-1] if compressed else suffixes[-1:])
+    kind = "".join(suffixes[-2:-1] if compression else suffixes[-1:])
     if kind not in FORMATS:
-        known = " ".join(FORMATS)
-        raise DataError(
-            "data.format", "is not a labelled file of a known kind", where=name, hint=f"{known}, plain or .gz"
-        )
-    content = _unzipped(path, name) if compressed else path.read_bytes()
+        hint = f"{' '.join(FORMATS)}, plain or with {' '.join(COMPRESSIONS)}"
+        raise DataError("data.format", "is not a labelled file of a known kind", where=name, hint=hint)
+    with path.open("rb") as file:
+        content = b"".join(decompressed(file, compression, name, _ignore)) if compression else file.read()
     return FORMATS[kind](_decoded(content, name), name)
+
+
+def _ignore(num_bytes: int) -> None:
+    """Labelled data is read in an instant: no progress is told."""
 
 
 def _json_lines(text: str, name: str) -> Iterator[Row]:
@@ -125,23 +123,6 @@ FORMATS: dict[str, Callable[[str, str], Iterator[Row]]] = {
     ".tsv": _tab_separated,
 }
 """Suffix to reader: (decoded text, name for messages) -> rows."""
-
-
-def _unzipped(path: Path, name: str) -> bytes:
-    most = max(_RATIO_FROM_BYTES, _MOST_RATIO * path.stat().st_size)
-    pieces, size = [], 0
-    try:
-        with gzip.open(path) as file:
-            while piece := file.read(_CHUNK):
-                pieces.append(piece)
-                size += len(piece)
-                if size > most:
-                    raise DataError(
-                        "data.explodes", f"unpacks to over {_MOST_RATIO} times its size", where=name
-                    )
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError("data.damaged", f"is not whole gzip data ({error})", where=name) from None
-    return b"".join(pieces)
 
 
 def _decoded(content: bytes, name: str) -> str:

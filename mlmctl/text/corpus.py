@@ -22,18 +22,15 @@ from ..artifact import digest
 from ..errors import DataError, UsageError
 from ..events import Emit, Note
 from ..storage import TEMPORARY
+from .compression import CHUNK, COMPRESSIONS
 
-FORMATS = {".txt": "text", ".jsonl": "jsonl"}
-"""Suffix to format: plain text, or one JSON object a line."""
+FORMATS = {".txt": "text", ".md": "text", ".jsonl": "jsonl"}
+"""Suffix to format: plain text (Markdown is read as it stands), or one JSON object a line."""
 
-COMPRESSIONS = {".gz": "gz"}
-"""Second suffix to compression."""
-
-_ARCHIVES = {".zip", ".tar", ".tgz", ".tbz", ".txz", ".7z", ".rar", ".jar"}
+_ARCHIVES = {".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst", ".7z", ".rar", ".jar"}
 _TABLE = " ".join(FORMATS) + ", plain or with " + " ".join(COMPRESSIONS)
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]+://")
-_CHUNK = 2**20
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Source:
     name: str
     """As shown to people: what they wrote, with unprintable characters escaped."""
     compression: str
-    """"" or "gz"."""
+    """"" or one of `COMPRESSIONS`."""
     size: int
     """Bytes on disk."""
     format: str
@@ -201,7 +198,7 @@ def _spooled(spool: Path) -> Source:
     content_hash, size = hashlib.sha256(), 0
     try:
         with temporary.open("xb") as file:
-            while chunk := sys.stdin.buffer.read(_CHUNK):
+            while chunk := sys.stdin.buffer.read(CHUNK):
                 content_hash.update(chunk)
                 size += len(chunk)
                 file.write(chunk)

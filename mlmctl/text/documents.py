@@ -17,8 +17,9 @@ from typing import Any
 from ..config import CorpusConfig
 from ..errors import DataError
 from ..events import Emit, Note, Progress
+from .compression import AtByte
 from .corpus import Source
-from .reading import MAX_PIECE, AtByte, Tally, chunks, cut, lines, rows
+from .reading import MAX_PIECE, Tally, chunks, cut, lines, rows
 
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 _FIRST = 2**20

@@ -2,31 +2,27 @@
 
 Newlines are `\\n`, `\\r\\n` and a lone `\\r`, nothing else. A byte-order mark at the start is dropped. What
 cannot be decoded is refused with its place, unless replacing was asked for. A line of any length is
-handed on in pieces, and a compressed file that explodes is stopped.
+handed on in pieces.
 """
 
 from __future__ import annotations
 
 import codecs
-import gzip
 import itertools
 import json
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from ..config import CorpusConfig
 from ..errors import DataError, UsageError
+from .compression import CHUNK, AtByte, decompressed, way_out
 from .corpus import Source
 
 MAX_PIECE = 2**20
 """Characters: a longer line comes in pieces, a longer document is cut."""
 
-_CHUNK = 2**20
 _MAX_ROW = 2**24
-_MAX_RATIO = 1000
-_RATIO_FROM = 100 * 2**20
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -34,8 +30,6 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _WAYS_OUT = "--encoding NAME or --encoding-errors replace"
-
-AtByte = Callable[[int], None]
 
 
 @dataclass
@@ -58,7 +52,10 @@ class Tally:
 def chunks(source: Source, at_byte: AtByte) -> Iterator[bytes]:
     """The decompressed bytes; `at_byte` is told how far the file on disk has been read."""
     with source.path.open("rb") as file:
-        yield from _plain(file, at_byte) if not source.compression else _gunzipped(source, file, at_byte)
+        if source.compression:
+            yield from decompressed(file, source.compression, source.name, at_byte)
+        else:
+            yield from _plain(file, at_byte)
 
 
 def lines(source: Source, config: CorpusConfig, tally: Tally, at_byte: AtByte) -> Iterator[str]:
@@ -153,7 +150,7 @@ class _Decoder:
 
     def __call__(self, chunk: bytes) -> str:
         if self._num_bytes == 0:
-            self._start = chunk[:4]
+            self._start = chunk[:8]
         buffered = len(self._decoder.getstate()[0])
         try:
             text: str = self._decoder.decode(chunk, final=not chunk)
@@ -184,8 +181,7 @@ class _Decoder:
             if self._start.startswith(mark):
                 hint = f"the file begins with the byte-order mark of {name}: --encoding {name}"
                 break
-        if self._start.startswith(b"\x1f\x8b"):
-            hint = "this is gzip: name the file .gz, or pipe it through zcat"
+        hint = way_out(self._start) or hint
         return DataError(
             "data.encoding",
             f"byte 0x{byte:02x} is not {error.encoding} ({error.reason})",
@@ -196,32 +192,10 @@ class _Decoder:
 
 def _plain(file: BinaryIO, at_byte: AtByte) -> Iterator[bytes]:
     num_bytes = 0
-    while chunk := file.read(_CHUNK):
+    while chunk := file.read(CHUNK):
         num_bytes += len(chunk)
         at_byte(num_bytes)
         yield chunk
-
-
-def _gunzipped(source: Source, file: BinaryIO, at_byte: AtByte) -> Iterator[bytes]:
-    num_bytes = 0
-    try:
-        with gzip.GzipFile(fileobj=file) as unzipped:
-            while chunk := unzipped.read(_CHUNK):
-                num_bytes += len(chunk)
-                position = file.tell()
-                if num_bytes > _RATIO_FROM and num_bytes > _MAX_RATIO * position:
-                    raise DataError(
-                        "data.ratio",
-                        f"{position:,} bytes became more than {num_bytes:,}: refused as an explosion",
-                        where=source.name,
-                    )
-                at_byte(position)
-                yield chunk
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        what = "ends too early" if isinstance(error, EOFError) else f"is damaged ({error})"
-        raise DataError(
-            "data.gzip", f"the gzip data {what} after {num_bytes:,} bytes of text", where=source.name
-        ) from None
 
 
 def _text_of(row: str, source: Source, number: int, config: CorpusConfig, tally: Tally) -> str:
