@@ -78,6 +78,7 @@ class CorpusConfig(Table):
 class TokenizerConfig(Table):
     """`[tokenizer]`: the vocabulary; `path` pins an existing tokenizer folder instead of training."""
 
+    type: Literal["wordpiece", "bpe"] = Field("wordpiece", description="bpe is byte-level")
     vocab_size: int = Field(8192, ge=64, le=1_000_000)
     cased: bool = False
     path: str = _free("")

@@ -14,11 +14,12 @@ from mlmctl.text import parts, splitting, vocabulary
 from mlmctl.text.encoding import Encoder
 from mlmctl.text.npy import Appender, open_array
 from mlmctl.text.splitting import TRAIN, VALID, decide, first_occurrences
+from mlmctl.text.words import WordCounter
 
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    counter = vocabulary.WordCounter(False)
+    counter = WordCounter(vocabulary.untrained(False))
     counter.count(["the words of a text " * 3])
     return Encoder(vocabulary.train(counter.words, 80, False))
 

@@ -36,6 +36,7 @@ _FLAGS: dict[str, Flag] = {
     "budget": Flag(("pretrain.budget",), str, "Time for the pretrain stage, e.g. 10m, 1h30m.", "TIME"),
     "steps": Flag(("pretrain.steps",), int, "Training steps, instead of a budget."),
     "epochs": Flag(("{command}.epochs",), float, "Passes over the data, instead of a budget."),
+    "tokenizer-type": Flag(("tokenizer.type",), str, "wordpiece, or bpe (byte-level).", "TYPE"),
     "vocab-size": Flag(("tokenizer.vocab_size",), int, "Entries in the vocabulary."),
     "cased": Flag(("tokenizer.cased",), bool, "Keep upper and lower case apart."),
     "tokenizer": Flag(("tokenizer.path",), str, "Use this tokenizer folder instead of training one.", "DIR"),
@@ -59,7 +60,7 @@ _FLAGS: dict[str, Flag] = {
 }
 
 CORPUS = ("unit", "text-column", "encoding", "encoding-errors")
-TOKENIZER = (*CORPUS, "vocab-size", "cased", "tokenizer")
+TOKENIZER = (*CORPUS, "tokenizer-type", "vocab-size", "cased", "tokenizer")
 MASK = (*TOKENIZER, "block-length", "mask-rate")
 PRETRAIN = (*MASK, "preset", "budget", "steps", "epochs", "seed", "threads", "device")
 FINETUNE = (

@@ -16,9 +16,11 @@ from torch import nn
 from ..errors import ArtifactError
 from ..measure import masked_lm
 from ..signals import StopRequest, stop
+from ..text import pieces
 from ..text.blocks import Blocks
 from ..text.masking import IGNORED
 from ..text.npy import open_array
+from ..text.pieces import Pieces
 from ..text.specials import Specials
 from .masked_lm import sparse_logits, to_batch
 
@@ -108,7 +110,7 @@ def filled_sentence(
     ids = np.asarray(masks.input_ids[row], np.int64)
     labels = np.asarray(masks.labels[row])
     text_ids = np.where(labels == IGNORED, ids, labels)  # what was there before anything was masked
-    place = _whole_word(labels, text_ids, tokenizer)
+    place = _whole_word(labels, text_ids, pieces.of(tokenizer))
     if place is None:
         return ""
     hidden = text_ids.copy()
@@ -117,10 +119,12 @@ def filled_sentence(
     batch["positions"] = torch.tensor([place])
     guess = int(sparse_logits(model, {name: t.to(device) for name, t in batch.items()})[0].argmax())
     first, end = _sentence(text_ids, place, masks.specials)
-    left = tokenizer.decode(text_ids[first:place].tolist())
-    right = tokenizer.decode(text_ids[place + 1 : end].tolist())
-    told = "" if guess == text_ids[place] else f" ({tokenizer.decode([int(text_ids[place])])})"
-    filled = tokenizer.decode([guess], skip_special_tokens=False)
+    left, right, true = (
+        tokenizer.decode(some.tolist()).strip()
+        for some in (text_ids[first:place], text_ids[place + 1 : end], text_ids[place : place + 1])
+    )
+    told = "" if guess == text_ids[place] else f" ({true})"
+    filled = tokenizer.decode([guess], skip_special_tokens=False).strip()
     return f"{left} [{filled}]{told} {right}".strip()
 
 
@@ -132,12 +136,12 @@ def _sentence(text_ids: NDArray[Any], place: int, specials: Specials) -> tuple[i
     return first, min(place + 1 + _WINDOW, int(after[0]) if len(after) else len(text_ids))
 
 
-def _whole_word(labels: NDArray[Any], text_ids: NDArray[Any], tokenizer: Tokenizer) -> int | None:
+def _whole_word(labels: NDArray[Any], text_ids: NDArray[Any], known: Pieces) -> int | None:
     """The place of the first masked token that is a word of at least four letters by itself."""
     for place in np.flatnonzero(labels != IGNORED).tolist():
-        token = tokenizer.id_to_token(int(text_ids[place])) or ""
+        word = known.texts[text_ids[place]].strip()
         following = int(text_ids[place + 1]) if place + 1 < len(text_ids) else -1
-        goes_on = following >= 0 and (tokenizer.id_to_token(following) or "").startswith("##")
-        if len(token) >= 4 and token.isalpha() and not goes_on:
+        goes_on = following >= 0 and not known.begins_word[following] and known.texts[following][:1].isalnum()
+        if known.begins_word[text_ids[place]] and len(word) >= 4 and word.isalpha() and not goes_on:
             return int(place)
     return None

@@ -11,21 +11,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..config import CorpusConfig, TokenizerConfig
 from ..errors import UsageError
 from ..events import Note
 from ..text import vocabulary
 from ..text.documents import Documents
-from ..text.encoding import Encoder
+from ..text.words import WordCounter
 from .stage import Stage
-
-_WORDS_AT_ONCE = 2**14
 
 
 def run(config: TokenizerConfig, corpus: CorpusConfig, stage: Stage) -> dict[str, Any]:
-    """Train a WordPiece vocabulary, or copy the pinned one after looking at what it is made of.
+    """Train a vocabulary, or copy the pinned one after looking at what it is made of.
 
     The same text gives the same bytes, whatever the machine does. Nothing is kept in the work folder:
     a run that was killed begins again, which takes seconds.
@@ -33,9 +29,9 @@ def run(config: TokenizerConfig, corpus: CorpusConfig, stage: Stage) -> dict[str
     if config.path:
         return _pinned(Path(config.path), stage)
     documents = Documents(stage.sources, corpus, stage.emit, stage.name)
-    counter = vocabulary.WordCounter(config.cased)
+    counter = WordCounter(vocabulary.untrained(config.cased, config.type))
     counter.count(documents)
-    tokenizer = vocabulary.train(counter.words, config.vocab_size, config.cased)
+    tokenizer = vocabulary.train(counter.words, config.vocab_size, config.cased, config.type)
     vocabulary.save(tokenizer.to_str(pretty=True), stage.out)
     facts = documents.facts()
     content = json.dumps({**facts, "num_words": counter.num_words}, indent=1, sort_keys=True)
@@ -53,31 +49,16 @@ def run(config: TokenizerConfig, corpus: CorpusConfig, stage: Stage) -> dict[str
     if counter.num_forgotten:
         share = counter.num_forgotten / counter.num_words
         stage.emit(Note(f"rare words, {share:.2%} of the text, were left out to bound the memory"))
-    num_tokens, num_unknown = _tokens(vocabulary.load(stage.out), counter)
+    tokens_per_word, unknown_share = counter.measure(tokenizer.model, vocabulary.special_ids(tokenizer).unk)
     return {
         "vocab_size": vocab_size,
         "num_documents": facts["num_documents"],
         "num_bytes": facts["num_bytes"],
         "num_words": counter.num_words,
         "num_distinct_words": len(counter.words),
-        "tokens_per_word": round(num_tokens / max(1, counter.num_words), 4),
-        "unknown_share": round(num_unknown / max(1, num_tokens), 6),
+        "tokens_per_word": tokens_per_word,
+        "unknown_share": unknown_share,
     }
-
-
-def _tokens(tokenizer: Any, counter: vocabulary.WordCounter) -> tuple[int, int]:
-    """(tokens, unknown tokens) of the counted text; words that were not kept count as unknown."""
-    encoder = Encoder(tokenizer)
-    words = list(counter.words)
-    num_tokens = num_unknown = counter.num_words - counter.words.total()
-    for first in range(0, len(words), _WORDS_AT_ONCE):
-        some = words[first : first + _WORDS_AT_ONCE]
-        encoded = encoder.encode(some)
-        counts = np.array([counter.words[word] for word in some], np.int64)
-        by_token = np.repeat(counts, encoded.lengths)
-        num_tokens += int(by_token.sum())
-        num_unknown += int(by_token[encoded.ids == encoder.specials.unk].sum())
-    return num_tokens, num_unknown
 
 
 def _pinned(folder: Path, stage: Stage) -> dict[str, Any]:

@@ -11,9 +11,8 @@ import numpy as np
 
 from ..errors import ArtifactError, UsageError
 from ..storage import whole_file
-from . import policy, vocabulary
+from . import pieces, policy, vocabulary
 from .blocks import Blocks
-from .wordpiece import PREFIX
 
 COLOURS = {"mask": "cyan", "random": "red", "keep": "yellow", "special": "bright_black"}
 """How each kind of token is shown."""
@@ -28,28 +27,29 @@ def preview(tokenizer: Path, mask: Path, count: int) -> Iterator[list[tuple[str,
     and yet predicted.
     """
     blocks, rules = Blocks.open(mask / "blocks", "train"), _policy(mask)
-    tokens = {i: token for token, i in vocabulary.load(tokenizer).get_vocab().items()}
+    known = pieces.of(vocabulary.load(tokenizer))
     drawn = policy.draw(blocks, count, rules["rate_end"], rules["seed"])
     labels = drawn.masked.dense_labels()
     specials = blocks.specials
-    for before, after, label in zip(drawn.input_ids, drawn.masked.input_ids, labels, strict=True):
+    starts = blocks.word_starts(drawn.numbers)
+    rows = zip(drawn.input_ids, drawn.masked.input_ids, labels, starts, strict=True)
+    for block in rows:
         row: list[tuple[str, str]] = []
-        for old, new, hidden in zip(before.tolist(), after.tolist(), label.tolist(), strict=True):
+        was_special = False
+        for old, new, hidden, is_start in zip(*(some.tolist() for some in block), strict=True):
             if old == specials.pad:
                 break
-            token = tokens.get(old, "?")
-            text, kind = token.removeprefix(PREFIX), ""
+            is_special = not specials.is_ordinary[old]
+            text, kind = known.shown(old), "special" if is_special else ""
             if hidden >= 0 and new == old:
                 text, kind = f"[{text}]", "keep"
             elif hidden >= 0:
                 kind = "mask" if new == specials.mask else "random"
-                shown = "MASK" if kind == "mask" else tokens.get(new, "?")
-                text = f"[{shown}←{text}]"
-            elif not specials.is_ordinary[old]:
-                kind = "special"
-            if row and not token.startswith(PREFIX):
+                text = f"[{'MASK' if kind == 'mask' else known.shown(new)}←{text}]"
+            if row and (is_start or is_special or was_special):
                 row.append((" ", ""))
             row.append((text, COLOURS.get(kind, "")))
+            was_special = is_special
         yield row
 
 

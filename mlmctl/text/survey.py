@@ -16,7 +16,8 @@ from ..events import Emit
 from .corpus import Source
 from .documents import Documents
 from .reading import Tally, chunks, lines
-from .vocabulary import WordCounter
+from .vocabulary import untrained
+from .words import WordCounter
 
 _MAX_FAULTS = 10
 _MAX_HASHES = 2**18
@@ -103,7 +104,7 @@ def _median(lengths: Counter[int]) -> int:
 
 
 def _predict(sample: list[str], num_bytes: int) -> int:
-    counter = WordCounter(cased=False)
+    counter = WordCounter(untrained(cased=False))
     counter.count(sample)
     sample_bytes = sum(len(document.encode()) for document in sample)
     return round(num_bytes * counter.num_words / max(1, sample_bytes) * _TOKENS_PER_WORD)

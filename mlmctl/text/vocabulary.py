@@ -1,35 +1,35 @@
-"""Tokenizers: how text is normalised and split, a vocabulary counted and trained, a folder read again.
+"""Tokenizers: what they are made of, how one is trained, a folder written and read again.
 
-A tokenizer normalises (NFC; control and format characters removed; lower case unless cased; accents
-kept; CJK characters set apart), splits at white space and punctuation, and takes the longest WordPieces.
-Nothing of that reaches across white space. So words are counted, and encoded, once for each distinct
-stretch between blanks and not once for each time it occurs.
+WordPiece normalises (NFC; control and format characters removed; lower case unless cased; accents kept;
+CJK characters set apart), splits at white space and punctuation, and takes the longest pieces. Byte-level
+BPE normalises (lower case unless cased; NFC), keeps every character, and merges bytes.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
 
 from ..errors import ArtifactError
-from . import wordpiece
+from . import bytelevel, wordpiece
+from .pieces import kinds
 from .specials import NAMES, Specials
+from .words import MAX_WORD
 
 MODEL_MAX_LENGTH = 512
-MAX_WORD = 100
-"""Characters: a longer word is `[UNK]`."""
-
-_MAX_STRETCHES = 2**18
-_MAX_CHARACTERS = 2**25
-_MAX_WORDS = 2**19
-_BATCH = 2**22
-_ASCII_WORDS = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]").findall
 _SAFE = {
     "normalizer": {"Sequence", "NFC", "NFD", "NFKC", "NFKD", "BertNormalizer", "Lowercase", "StripAccents"}
     | {"Strip", "Replace", "Prepend"},
@@ -42,81 +42,68 @@ _SAFE = {
 }
 
 
-class WordCounter:
-    """Counts normalised words in bounded memory: when there are too many, the rarest are forgotten."""
-
-    def __init__(self, cased: bool) -> None:
-        self.words: Counter[str] = Counter()
-        self.num_words = 0
-        self.num_forgotten = 0
-        """Occurrences of words that were dropped to bound the memory."""
-        self._cased = cased
-        self._normalizer, self._splitter = _normalizer(cased), pre_tokenizers.BertPreTokenizer()
-        self._stretches: Counter[str] = Counter()
-
-    def count(self, documents: Iterable[str]) -> None:
-        size = 0
-        for document in documents:
-            self._stretches.update(stretches(document))
-            size += len(document)
-            if size >= _BATCH:
-                size = 0
-                if len(self._stretches) > _MAX_STRETCHES or sum(map(len, self._stretches)) > _MAX_CHARACTERS:
-                    self._flush()
-        self._flush()
-
-    def _flush(self) -> None:
-        for stretch, count in self._stretches.items():
-            words = ascii_words(stretch if self._cased else stretch.lower())
-            if words is None:
-                normal = self._normalizer.normalize_str(stretch)
-                words = [word for word, _ in self._splitter.pre_tokenize_str(normal)]
-            self.num_words += count * len(words)
-            for word in words:
-                if len(word) <= MAX_WORD:
-                    self.words[word] += count
-        self._stretches.clear()
-        if len(self.words) > _MAX_WORDS:
-            ranked = sorted(self.words, key=lambda word: (-self.words[word], word))
-            for word in ranked[_MAX_WORDS // 2 :]:
-                self.num_forgotten += self.words.pop(word)
+Kind = Literal["wordpiece", "bpe"]
+"""The kinds of tokenizer that are trained here."""
 
 
-def stretches(document: str) -> list[str]:
-    """The document cut at blanks, newlines and tabs; some stretches are empty."""
-    return document.replace("\n", " ").replace("\t", " ").split(" ")
+def untrained(cased: bool, kind: Kind = "wordpiece") -> Tokenizer:
+    """A tokenizer that normalises and splits and knows no word."""
+    tokenizer = Tokenizer(models.WordPiece({}) if kind == "wordpiece" else models.BPE())
+    if kind == "wordpiece":
+        bert = normalizers.BertNormalizer(
+            clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=not cased
+        )
+        tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), bert])
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece(prefix=wordpiece.PREFIX)
+    else:
+        lower = [] if cased else [normalizers.Lowercase()]
+        tokenizer.normalizer = normalizers.Sequence([*lower, normalizers.NFC()])
+        split = pre_tokenizers.Split(Regex(bytelevel.PATTERN), "isolated")
+        level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, level])
+        tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
 
 
-def ascii_words(stretch: str) -> list[str] | None:
-    """The words of a stretch of printable ASCII, None for any other.
+def train(counts: Mapping[str, int], vocab_size: int, cased: bool, kind: Kind = "wordpiece") -> Tokenizer:
+    """A tokenizer of at most `vocab_size` tokens, the special ones first (ids 0 to 4).
 
-    What `BertPreTokenizer` does with ASCII, ten times faster than a call of the library; a test compares.
+    Args:
+        counts: how often each word occurs, from a `WordCounter` of the same `untrained` tokenizer.
+
+    Raises:
+        UsageError `usage.vocab-size`: what there must be at least needs more.
     """
-    return _ASCII_WORDS(stretch) if stretch.isascii() and stretch.isprintable() else None
-
-
-def train(counts: Counter[str], vocab_size: int, cased: bool) -> Tokenizer:
-    """A WordPiece tokenizer of at most `vocab_size` tokens, the special ones first (ids 0 to 4)."""
     specials = list(NAMES.values())
-    pieces = wordpiece.learn(counts, vocab_size - len(specials))
-    vocabulary = {token: i for i, token in enumerate([*specials, *pieces])}
-    tokenizer = Tokenizer(
-        models.WordPiece(
-            vocabulary,
+    tokenizer = untrained(cased, kind)
+    if kind == "wordpiece":
+        pieces = wordpiece.learn(counts, vocab_size - len(specials))
+        tokenizer.model = models.WordPiece(
+            _numbered([*specials, *pieces]),
             unk_token=NAMES["unk"],
             max_input_chars_per_word=MAX_WORD,
             continuing_subword_prefix=wordpiece.PREFIX,
         )
-    )
-    tokenizer.normalizer = _normalizer(cased)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
+    else:
+        learned = bytelevel.learn(counts, vocab_size - len(specials))
+        merges = [(learned.pieces[left], learned.pieces[right]) for left, right in learned.merges]
+        tokenizer.model = models.BPE(_numbered([*specials, *learned.pieces]), merges)
+    template = processors.TemplateProcessing(
         single=f"{NAMES['cls']} $A {NAMES['sep']}",
         pair=f"{NAMES['cls']} $A {NAMES['sep']} $B:1 {NAMES['sep']}:1",
-        special_tokens=[(NAMES[name], vocabulary[NAMES[name]]) for name in ("cls", "sep")],
+        special_tokens=[(NAMES[name], specials.index(NAMES[name])) for name in ("cls", "sep")],
     )
-    tokenizer.decoder = decoders.WordPiece(prefix=wordpiece.PREFIX)
-    tokenizer.add_special_tokens(specials)
+    # Offsets without the space that goes with a word: what asks for a place in the text wants the word.
+    trimmed = processors.Sequence([processors.ByteLevel(trim_offsets=True), template])
+    tokenizer.post_processor = template if kind == "wordpiece" else trimmed
+    # A space before a mask belongs to the word that is hidden, where spaces are part of tokens.
+    tokenizer.add_special_tokens(
+        [
+            AddedToken(name, special=True, normalized=False, lstrip=kind == "bpe" and name == NAMES["mask"])
+            for name in specials
+        ]
+    )
     return tokenizer
 
 
@@ -155,7 +142,7 @@ def load(folder: Path) -> Tokenizer:
     except Exception as error:  # the library raises bare Exception for JSON that is no tokenizer
         raise ArtifactError("artifact.tokenizer", f"is not a tokenizer: {error}", where=str(path)) from None
     for name, known in _SAFE.items():
-        for kind in _kinds(parts.get(name)):
+        for kind in kinds(parts.get(name)):
             if kind not in known:
                 raise ArtifactError(
                     "artifact.tokenizer", f"has a {name} of the unknown kind {kind!r}", where=str(path)
@@ -185,18 +172,5 @@ def special_ids(tokenizer: Tokenizer) -> Specials:
     return Specials(**ids, vocab_size=vocab_size, others=tuple(others))
 
 
-def _normalizer(cased: bool) -> normalizers.Normalizer:
-    bert = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=not cased
-    )
-    return normalizers.Sequence([normalizers.NFC(), bert])
-
-
-def _kinds(part: Any) -> list[str]:
-    """The kinds of a component of `tokenizer.json` and of what it is a sequence of."""
-    if part is None:
-        return []
-    inner = [
-        p for name in ("normalizers", "pretokenizers", "processors", "decoders") for p in part.get(name, ())
-    ]
-    return [str(part.get("type")), *(kind for p in inner for kind in _kinds(p))]
+def _numbered(tokens: Sequence[str]) -> dict[str, int]:
+    return {token: i for i, token in enumerate(tokens)}

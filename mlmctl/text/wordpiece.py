@@ -1,26 +1,22 @@
 """Learning a WordPiece vocabulary from word counts, the same bytes every time.
 
 The trainer of the `tokenizers` library numbers prefixed pieces in the order of a hash table, so the same
-text gives a different vocabulary at every call. This one is byte-pair encoding (Sennrich, Haddow and
-Birch 2016): the most frequent pair of neighbouring pieces becomes a piece, until there are enough. Ties
-go to the pieces that came first, and the first ones are sorted characters: no hash, no thread and no
-order of the input can show in the result. WordPiece needs only the pieces; it splits a word by the
-longest piece first.
+text gives a different vocabulary at every call. This one merges pairs (`text.merges`) over sorted
+characters, each in a form that starts a word and one that continues it. WordPiece needs only the pieces;
+it splits a word by the longest piece first.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
 from collections import Counter
 from collections.abc import Mapping
 
 from ..errors import UsageError
+from .merges import merge
 
 PREFIX = "##"
 """Marks a piece that continues a word."""
 
-_MIN_COUNT = 2
 _ENOUGH = 0.99999
 _LEAST = 0.99
 
@@ -41,7 +37,7 @@ def learn(counts: Mapping[str, int], num_pieces: int) -> list[str]:
     number = {piece: i for i, piece in enumerate(alphabet)}
     known = [i for i, word in enumerate(words) if all(piece in number for piece in word)]
     numbered = [[number[piece] for piece in words[i]] for i in known]
-    return _merge(numbered, [counts[ordered[i]] for i in known], alphabet, num_pieces)
+    return merge(numbered, [counts[ordered[i]] for i in known], alphabet, num_pieces, PREFIX).pieces
 
 
 def _characters(word: str) -> list[str]:
@@ -76,67 +72,3 @@ def _alphabet(words: list[list[str]], counts: list[int], num_pieces: int) -> lis
             hint="ask for a larger vocabulary with --vocab-size",
         )
     return sorted(taken)
-
-
-def _merge(words: list[list[int]], counts: list[int], pieces: list[str], num_pieces: int) -> list[str]:
-    """Merge the most frequent pair of neighbours until there are enough pieces; `words` is consumed.
-
-    Each pair knows the words it occurred in, so a merge visits only those; the heap is corrected lazily:
-    an entry that no longer tells the truth is replaced when it comes up.
-    """
-    pieces = list(pieces)
-    number = {piece: i for i, piece in enumerate(pieces)}
-    totals: dict[tuple[int, int], int] = {}
-    places: dict[tuple[int, int], list[int]] = {}
-    for i, word in enumerate(words):
-        for pair in itertools.pairwise(word):
-            totals[pair] = totals.get(pair, 0) + counts[i]
-            places.setdefault(pair, []).append(i)
-    heap = [(-total, pair) for pair, total in totals.items() if total >= _MIN_COUNT]
-    heapq.heapify(heap)
-    while heap and len(pieces) < num_pieces:
-        recorded, pair = heapq.heappop(heap)
-        total = totals.get(pair, 0)
-        if total != -recorded:
-            if _MIN_COUNT <= total < -recorded:
-                heapq.heappush(heap, (-total, pair))
-            continue
-        left, right = pair
-        piece = pieces[left] + pieces[right].removeprefix(PREFIX)
-        merged = number.setdefault(piece, len(pieces))
-        if merged == len(pieces):
-            pieces.append(piece)
-        grown: set[tuple[int, int]] = set()
-        for i in places.pop(pair):
-            word, count = words[i], counts[i]
-            at = 0
-            while at < len(word) - 1:
-                if word[at] != left or word[at + 1] != right:
-                    at += 1
-                    continue
-                if at > 0:
-                    totals[word[at - 1], left] -= count
-                    _grow(totals, places, grown, (word[at - 1], merged), count, i)
-                if at + 2 < len(word):
-                    totals[right, word[at + 2]] -= count
-                    _grow(totals, places, grown, (merged, word[at + 2]), count, i)
-                word[at : at + 2] = [merged]
-                at += 1
-        del totals[pair]
-        for changed in grown:
-            if totals.get(changed, 0) >= _MIN_COUNT:
-                heapq.heappush(heap, (-totals[changed], changed))
-    return pieces
-
-
-def _grow(
-    totals: dict[tuple[int, int], int],
-    places: dict[tuple[int, int], list[int]],
-    grown: set[tuple[int, int]],
-    pair: tuple[int, int],
-    count: int,
-    word: int,
-) -> None:
-    totals[pair] = totals.get(pair, 0) + count
-    places.setdefault(pair, []).append(word)
-    grown.add(pair)
