@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import SMALL, Outcome, Shell, write_corpus
+from commands import SMALL, WORDS, Outcome, Shell, write_corpus
 
 from mlmctl.cli.app import _complete_force
 
@@ -101,6 +101,20 @@ def test_a_pinned_tokenizer_is_used_as_it_is(shell: Shell, trained: Path, tmp_pa
     )
     again = shell("mask", "--json").json
     assert {stage["status"] for stage in again["stages"]} == {"fresh"}
+
+
+def test_byte_level_from_corpus_to_filled_word(shell: Shell, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.txt")
+    small = [*SMALL, "--vocab-size", "300"]
+    made = shell("pretrain", corpus, "--tokenizer-type", "bpe", "--steps", "2", *small, "--json")
+    assert made.code == 0, made.err
+    found = shell("tokenizer", "--json").json["metrics"]
+    assert (found["unknown_share"], found["vocab_size"]) == (0, 300)
+    preview = shell("mask", "--preview", "1").out
+    assert any(f" {word} " in preview for word in WORDS)
+    assert "Ġ" not in preview
+    (filled,) = shell("fill", "the [MASK] sings.", "--json").json["masks"]
+    assert not any("Ġ" in filling["token"] for filling in filled)
 
 
 def test_a_dry_run_plans_and_writes_nothing(shell: Shell, tmp_path: Path) -> None:

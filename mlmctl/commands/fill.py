@@ -1,4 +1,4 @@
-"""What an encoder would put in the place of `[MASK]`."""
+"""What an encoder would put in the place of `[MASK]`, whatever its tokenizer calls it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..config import RuntimeConfig
 from ..engine import model, runtime
 from ..engine.masked_lm import sparse_logits
 from ..errors import ArtifactError, DataError
+from ..text import vocabulary
 
 _MASK = "[MASK]"
 
@@ -37,16 +38,14 @@ def run(
             where=str(folder),
             hint="--model takes the folder of a pretrained encoder",
         )
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise ArtifactError("tokenizer.missing", "does not exist", where=str(path))
-    tokenizer = Tokenizer.from_file(str(path))
-    mask_id = tokenizer.token_to_id(_MASK)
-    if mask_id is None:
-        raise ArtifactError("tokenizer.no-mask", f"has no {_MASK}", where=str(path))
+    tokenizer = vocabulary.load(folder)
+    tokenizer.encode_special_tokens = False
+    specials = vocabulary.special_ids(tokenizer)
+    mask = tokenizer.id_to_token(specials.mask)
     for number, text in enumerate(texts, start=1):
-        ids = tokenizer.encode(text).ids
-        yield {"text": text, "masks": _fill(encoder, tokenizer, ids, mask_id, top_k, f"line {number}")}
+        inner = tokenizer.encode(text.replace(_MASK, mask), add_special_tokens=False).ids
+        ids = [specials.cls, *inner, specials.sep]
+        yield {"text": text, "masks": _fill(encoder, tokenizer, ids, specials.mask, top_k, f"line {number}")}
 
 
 @torch.inference_mode()
@@ -70,7 +69,10 @@ def _fill(
     values, tokens = probabilities.topk(min(top_k, probabilities.shape[-1]), dim=-1)
     return [
         [
-            {"token": tokenizer.id_to_token(int(token)), "probability": round(float(value), 6)}
+            {
+                "token": tokenizer.decode([int(token)], skip_special_tokens=False),
+                "probability": round(float(value), 6),
+            }
             for token, value in zip(row_tokens, row_values, strict=True)
         ]
         for row_tokens, row_values in zip(tokens, values, strict=True)

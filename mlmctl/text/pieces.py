@@ -47,8 +47,9 @@ class Pieces:
     """[vocab_size] True where the piece begins a word wherever it stands."""
 
     def shown(self, number: int) -> str:
-        """The text without spaces at its ends; of white space alone, what Python writes for it."""
-        return self.texts[number].strip() or repr(self.texts[number])[1:-1]
+        """The text without spaces at its ends; white space alone in a form that can be seen."""
+        text = self.texts[number]
+        return text.strip() or repr(text)[1:-1].replace(" ", "␣")
 
 
 def of(tokenizer: Tokenizer) -> Pieces:
