@@ -98,6 +98,7 @@ class MaskConfig(Table):
 class PretrainConfig(Table):
     """`[pretrain]`: the encoder and how long it learns. Of steps, epochs, budget the first set wins."""
 
+    architecture: Literal["modernbert", "bert"] = "modernbert"
     preset: Preset = "mini"
     hidden_size: int | None = Field(None, ge=16, le=8192)
     num_hidden_layers: int | None = Field(None, ge=1, le=128)

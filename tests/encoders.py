@@ -24,14 +24,15 @@ OTHER = ["the", "film", "was", "a", "plot", "and", "cast"]
 BLOCK_LENGTH = 16
 
 
-def make_encoder(folder: Path, seed: int = 0) -> Path:
+def make_encoder(folder: Path, seed: int = 0, architecture: str = "modernbert") -> Path:
     """An untrained encoder of 32 numbers and two layers as an artifact, like the one pretrain writes."""
     tokenizer = vocabulary.train(Counter(dict.fromkeys(GOOD + BAD + OTHER, 100)), 200, cased=False)
     vocab_size = vocabulary.special_ids(tokenizer).vocab_size
     size: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     shape = model.shape(PretrainConfig(**size, intermediate_size=32))
     with publish(folder, Header("pretrain", {"seed": seed})) as draft:
-        network = model.build(shape, vocab_size, BLOCK_LENGTH, {"pad": 0, "cls": 2, "sep": 3}, seed)
+        ids = {"pad": 0, "cls": 2, "sep": 3}
+        network = model.build(architecture, shape, vocab_size, BLOCK_LENGTH, ids, seed)
         model.save_model(network, draft.path)
         vocabulary.save(tokenizer.to_str(), draft.path)
         (draft.path / "plan.json").write_text(json.dumps({"block_length": BLOCK_LENGTH}))

@@ -15,10 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pretrain_world import LENGTH, VOCAB_SIZE, config, make_inputs
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import ModernBertForMaskedLM
 
 from mlmctl.config import PretrainConfig, RuntimeConfig
 from mlmctl.engine import loop, machine, masked_lm, model, optimizer, plan, probe, runtime, schedule
+from mlmctl.engine.architectures import ARCHITECTURES
 from mlmctl.errors import ArtifactError, ResourceError, UsageError
 from mlmctl.measure import masked_lm as measure
 from mlmctl.text.blocks import Blocks
@@ -27,8 +29,10 @@ IDS = {"pad": 0, "cls": 2, "sep": 3}
 CPU = torch.device("cpu")
 
 
-def tiny(seed: int = 0, block_length: int = LENGTH) -> ModernBertForMaskedLM:
-    encoder = model.build(model.shape(config()), VOCAB_SIZE, block_length, IDS, seed)
+def tiny(
+    seed: int = 0, block_length: int = LENGTH, architecture: str = "modernbert"
+) -> ModernBertForMaskedLM:
+    encoder = model.build(architecture, model.shape(config()), VOCAB_SIZE, block_length, IDS, seed)
     with torch.no_grad():  # large weights, so that a forgotten mask or a wrong angle shows
         for parameter in encoder.parameters():
             parameter.mul_(1.0 if parameter.ndim < 2 else 8.0)
@@ -45,14 +49,17 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> masked_lm.MaskedLanguageWo
 # attention
 
 
-@pytest.mark.parametrize("block_length", [LENGTH, 1024])  # the second has windows in two of three layers
-def test_plain_attention_equals_stock_eager_on_padded_batches(block_length: int) -> None:
-    ours = tiny(block_length=block_length)
+@pytest.mark.parametrize(
+    ("architecture", "block_length"),
+    [("modernbert", 1024), *((family, LENGTH) for family in ARCHITECTURES)],  # 1024: windows in two of three
+)
+def test_plain_attention_equals_stock_eager_on_padded_batches(architecture: str, block_length: int) -> None:
+    ours = tiny(0, block_length, architecture)
     assert ours.config._attn_implementation == "mlmctl_plain"
-    stock = tiny(block_length=block_length)
+    stock = tiny(0, block_length, architecture)
     stock.set_attn_implementation("eager")
     for encoder in (ours, stock):
-        encoder.config.local_attention = 8
+        encoder.config.local_attention = 8  # only ModernBERT has one
     input_ids = torch.randint(5, VOCAB_SIZE, (4, 24), generator=torch.Generator().manual_seed(0))
     attention_mask = torch.ones_like(input_ids)
     attention_mask[0, 9:] = 0
@@ -88,13 +95,32 @@ def test_weights_are_a_function_of_the_seed_and_leave_the_generator_alone() -> N
     assert not torch.equal(a.decoder.weight, c.decoder.weight)
 
 
-@pytest.mark.parametrize(("preset", "millions"), [("tiny", 1.5), ("mini", 5.2), ("small", 20.2)])
-def test_presets_have_the_size_they_say(preset: str, millions: float) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "preset", "millions"),
+    [
+        ("modernbert", "tiny", 1.5),
+        ("modernbert", "mini", 5.2),
+        ("modernbert", "small", 20.2),
+        ("bert", "tiny", 1.6),
+        ("bert", "mini", 5.3),
+        ("bert", "small", 20.5),
+    ],
+)
+def test_presets_have_the_size_they_say(architecture: str, preset: str, millions: float) -> None:
+    shape = model.shape(PretrainConfig(architecture=architecture, preset=preset))
     with torch.device("meta"):
-        encoder = model.build(
-            model.shape(PretrainConfig(preset=preset)), 8192, 128, IDS, 0, torch.device("meta")
-        )
+        encoder = model.build(architecture, shape, 8192, 128, IDS, 0, torch.device("meta"))
     assert model.num_parameters(encoder) / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_new_encoder_takes_texts_of_512_tokens_without_dropout(architecture: str) -> None:
+    encoder = tiny(architecture=architecture)
+    assert ARCHITECTURES[architecture].num_positions(encoder.config) == 512
+    input_ids = torch.full((1, 512), 7)
+    with torch.no_grad():
+        a, b = (encoder.train()(input_ids=input_ids).logits for _ in range(2))
+    assert torch.equal(a, b)
 
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
@@ -118,9 +144,25 @@ def test_loading_reports_what_is_new_and_draws_it_from_the_seed(tmp_path: Path) 
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
     assert found[0][0].config.id2label == names
-    fresh = model.build_like(tmp_path, "sequence_classification", 1, classifier_dropout=0.5)
+    fresh = model.build_like(tmp_path, "sequence_classification", 1, dropout=0.5)
     assert fresh.config.classifier_dropout == 0.5
     assert not torch.equal(fresh.model.layers[0].mlp.Wi.weight, found[0][0].model.layers[0].mlp.Wi.weight)
+
+
+def test_a_pooler_that_a_masked_language_model_lacks_is_new_and_seeded(tmp_path: Path) -> None:
+    model.save_model(tiny(architecture="bert"), tmp_path)
+    found = [model.load(tmp_path, "sequence_classification", seed, dropout=0.3) for seed in (1, 1, 2)]
+    network, report = found[0]
+    head = ("classifier.bias", "classifier.weight")
+    assert report.new == ("bert.pooler.dense.bias", "bert.pooler.dense.weight", *head)
+    pooler = [encoder.bert.pooler.dense.weight for encoder, _ in found]
+    assert torch.equal(pooler[0], pooler[1])
+    assert not torch.equal(pooler[0], pooler[2])
+    assert network.bert.encoder.layer[0].output.dropout.p == 0.3
+    model.save_model(network, tmp_path)  # a checkpoint with a pooler: it is loaded
+    again, report = model.load(tmp_path, "sequence_classification", 5)
+    assert report.new == ()
+    assert torch.equal(again.bert.pooler.dense.weight, network.bert.pooler.dense.weight)
 
 
 def test_fault_26_a_missing_encoder_tensor_is_refused(tmp_path: Path) -> None:
@@ -156,11 +198,12 @@ def test_a_model_folder_that_is_incomplete_or_damaged_is_refused(tmp_path: Path,
 # loss and gradients
 
 
-def test_the_sparse_loss_and_its_gradients_are_those_of_the_dense_stock_model(work) -> None:
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_sparse_loss_and_its_gradients_are_those_of_the_dense_stock_model(work, architecture) -> None:
     batches = [work.micro_batch(step, number) for step in range(8) for number in range(4)]
     padded = [batch for batch in batches if "attention_mask" in batch and not batch["weights"].all()]
     for batch in [batches[0], padded[0]]:
-        ours, stock = tiny(), tiny()
+        ours, stock = tiny(architecture=architecture), tiny(architecture=architecture)
         stock.set_attn_implementation("eager")
         loss = work.loss(ours, batch)
         loss.backward()
@@ -251,6 +294,16 @@ def test_muon_takes_fused_matrices_apart() -> None:
     mine.step(1.0)
     for part in (before - weight.detach()).split(32):
         assert float(torch.linalg.svdvals(part).max()) == pytest.approx(1.0, abs=0.3)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_muon_trains_the_matrices_of_the_layers_and_nothing_else(architecture: str) -> None:
+    encoder = tiny(architecture=architecture)
+    mine = optimizer.muon_and_adamw(encoder, muon_learning_rate=0.1, learning_rate=0.1, weight_decay=0.1)
+    trained = {name.removeprefix("muon.") for name in mine.state() if name.startswith("muon.")}
+    linear = {name for name, module in encoder.base_model.named_modules() if isinstance(module, nn.Linear)}
+    prefix = encoder.base_model_prefix
+    assert trained == {f"{prefix}.{name}.weight" for name in linear}
 
 
 def test_every_parameter_is_trained_once_and_the_state_is_restored_exactly() -> None:

@@ -124,7 +124,7 @@ def masked_world(root: Path, of_encoder: str, of_masks: str) -> dict[str, Path]:
         tokenizer = of_encoder if name == "pretrain" else of_masks
         with publish(folder, Header(name, {}, {"tokenizer": tokenizer})) as draft:
             if name == "pretrain":
-                network = engine_model.build(shape, VOCAB_SIZE, LENGTH, special_ids, 0)
+                network = engine_model.build("modernbert", shape, VOCAB_SIZE, LENGTH, special_ids, 0)
                 engine_model.save_model(network, draft.path)
             else:
                 shutil.copytree(made[name], draft.path, dirs_exist_ok=True)

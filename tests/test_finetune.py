@@ -87,6 +87,26 @@ def test_stock_transformers_give_the_same_answers(trained: tuple[Path, dict[str,
         assert stocks["score"] == pytest.approx(answer["score"], abs=1e-4)
 
 
+def test_a_bert_is_adapted_with_its_dropout_and_stock_transformers_give_the_same_logits(
+    tmp_path: Path,
+) -> None:
+    encoder = make_encoder(tmp_path / "pretrain", architecture="bert")
+    events: list[Event] = []
+    data = make_data(tmp_path / "d.jsonl", 40)
+    run_finetune(tmp_path / "toy", encoder, data, emit=events.append, epochs=1.0, dropout=0.2)
+    assert "new: bert.pooler.dense.bias, bert.pooler.dense.weight, classifier.bias" in told(events)
+    config = json.loads((tmp_path / "toy" / "config.json").read_text())
+    assert (config["hidden_dropout_prob"], config["classifier_dropout"]) == (0.2, 0.2)
+    ours = open_adapted(tmp_path / "toy", torch.device("cpu"))
+    texts = ["great film", "the plot was awful and the cast was a dull"]
+    padded = AutoTokenizer.from_pretrained(tmp_path / "toy")(texts, padding=True, return_tensors="pt")
+    stock = AutoModelForSequenceClassification.from_pretrained(tmp_path / "toy", attn_implementation="eager")
+    with torch.no_grad():
+        logits = stock.eval()(**padded).logits
+    predicted = ours.predict(ours.features(ours.task.unlabelled([{"text": text} for text in texts])), 8)
+    torch.testing.assert_close(torch.from_numpy(predicted), logits.softmax(-1).double(), atol=1e-5, rtol=0)
+
+
 def test_the_logits_of_a_long_text_are_the_mean_over_its_windows(
     trained: tuple[Path, dict[str, Any]],
 ) -> None:

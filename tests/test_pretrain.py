@@ -76,7 +76,13 @@ def warnings(run: Run) -> list[str]:
     return [e.message for e in run.events if isinstance(e, Note) and e.level == "warning"]
 
 
-def test_a_run_learns_and_writes_what_stock_transformers_loads(whole: Run, inputs: dict[str, Path]) -> None:
+@pytest.mark.parametrize("architecture", ["modernbert", "bert"])
+def test_a_run_learns_and_writes_what_stock_transformers_loads(
+    architecture: str, whole: Run, new_run, inputs: dict[str, Path]
+) -> None:
+    if architecture != "modernbert":
+        whole = new_run(architecture)
+        pretrain.run(config(architecture=architecture), whole.stage())
     out = whole.root / "out"
     ours, _ = model.load(out, "masked_lm")
     stock = AutoModelForMaskedLM.from_pretrained(out, attn_implementation="eager").eval()
@@ -87,6 +93,7 @@ def test_a_run_learns_and_writes_what_stock_transformers_loads(whole: Run, input
         a = ours(input_ids=input_ids, attention_mask=attention_mask).logits[attention_mask.bool()]
         b = stock(input_ids=input_ids, attention_mask=attention_mask).logits[attention_mask.bool()]
     torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+    assert stock.config.model_type == architecture
     assert {"config.json", "model.safetensors", "tokenizer.json", "metrics.jsonl", "plan.json"} <= {
         path.name for path in out.iterdir()
     }

@@ -33,6 +33,7 @@ class Flag:
 
 _FLAGS: dict[str, Flag] = {
     "preset": Flag(("pretrain.preset",), str, "Model shape: tiny, mini, small or base.", "NAME"),
+    "architecture": Flag(("pretrain.architecture",), str, "Family of encoders: modernbert or bert.", "NAME"),
     "budget": Flag(("pretrain.budget",), str, "Time for the pretrain stage, e.g. 10m, 1h30m.", "TIME"),
     "steps": Flag(("pretrain.steps",), int, "Training steps, instead of a budget."),
     "epochs": Flag(("{command}.epochs",), float, "Passes over the data, instead of a budget."),
@@ -62,7 +63,7 @@ _FLAGS: dict[str, Flag] = {
 CORPUS = ("unit", "text-column", "encoding", "encoding-errors")
 TOKENIZER = (*CORPUS, "tokenizer-type", "vocab-size", "cased", "tokenizer")
 MASK = (*TOKENIZER, "block-length", "mask-rate")
-PRETRAIN = (*MASK, "preset", "budget", "steps", "epochs", "seed", "threads", "device")
+PRETRAIN = (*MASK, "preset", "architecture", "budget", "steps", "epochs", "seed", "threads", "device")
 FINETUNE = (
     "task", "data", "name", "model", "max-examples", "from-scratch", "epochs", "seed", "threads", "device",
 )  # fmt: skip

@@ -45,8 +45,9 @@ def _plan(num_tokens: int, recipe: Recipe) -> dict[str, Any]:
     from ..engine import model
 
     special_ids = {"pad": 0, "cls": 2, "sep": 3}
-    shape = model.shape(recipe.pretrain)
-    encoder = model.build(shape, recipe.tokenizer.vocab_size, recipe.mask.block_length, special_ids, seed=0)
+    config, vocab_size = recipe.pretrain, recipe.tokenizer.vocab_size
+    shape = model.shape(config)
+    encoder = model.build(config.architecture, shape, vocab_size, recipe.mask.block_length, special_ids, 0)
     num_parameters = model.num_parameters(encoder)
     return {
         "preset": recipe.pretrain.preset,

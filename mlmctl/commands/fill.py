@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from ..artifact import MANIFEST, open_artifact
 from ..config import RuntimeConfig
-from ..engine import model, runtime
+from ..engine import architectures, model, runtime
 from ..engine.masked_lm import sparse_logits
 from ..errors import ArtifactError, DataError
 from ..text import vocabulary
@@ -60,7 +60,7 @@ def _fill(
             where=where,
             hint=f"write {_MASK} where a word is wanted",
         )
-    longest = encoder.config.max_position_embeddings
+    longest = architectures.of(encoder).num_positions(encoder.config)
     if len(ids) > longest:
         raise DataError("data.too-long", f"{len(ids)} tokens, the model reads {longest}", where=where)
     batch = {"input_ids": torch.tensor([ids]), "positions": torch.tensor(positions)}

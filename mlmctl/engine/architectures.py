@@ -1,51 +1,189 @@
 """The families of encoders: which stock classes they have, and what differs between them, in one table.
 
-Everything else in the engine asks this table and names no family. A new family is one entry.
+Everything else asks this table and names no family. A new family is one entry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import transformers
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 Head = Literal["masked_lm", "sequence_classification", "token_classification", "question_answering"]
 """What sits on top of an encoder."""
+
+Fields = dict[str, Any]
+"""Fields of a stock configuration."""
+
+_MAX_FULL_LENGTH = 512
+"""Up to here every layer sees the whole block; longer blocks take ModernBERT's windows in two of three.
+Also the positions an encoder of shorter blocks has: the ones it has not seen yet can still be learned."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The size of an encoder."""
+
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
 
 
 @dataclass(frozen=True)
 class Architecture:
     """One family of encoders."""
 
+    config_class: str
     classes: Mapping[Head, str]
     """The class of `transformers` for each head, by name: each family is imported only when it is used."""
+    presets: Mapping[str, Shape]
+    """The sizes that have a name; none for a family that is only continued and adapted."""
+    configure: Callable[[Shape, int, Mapping[str, int]], Fields]
+    """(shape, block length, ids of the special tokens by role) -> a new configuration without vocab_size."""
+    adjust: Callable[[float], Fields]
+    """(rate of dropout) -> what is set for training whatever the encoder's own configuration says."""
     decode: Callable[[Any, Tensor], Tensor]
     """(masked-language model, hidden states [n, hidden_size]) -> logits [n, vocab_size]."""
+    num_positions: Callable[[Any], int]
+    """(configuration) -> the longest input, in tokens."""
     layers: str
     """Stands in the names of all parameters of the layers, and in no others."""
     fused: Mapping[str, int]
     """Ends of the names of matrices that are several stacked along their rows -> how many."""
+    optional: tuple[str, ...] = ()
+    """Beginnings of the names of encoder tensors that only some heads use: others' checkpoints lack them."""
+    portable: Callable[[Fields], Fields] = lambda config: {}
+    """(saved configuration) -> what another version of `transformers` wants to read beside it."""
 
     def model_class(self, head: Head) -> type[PreTrainedModel]:
         found: type[PreTrainedModel] = getattr(transformers, self.classes[head])
         return found
 
+    def config(self, fields: Fields) -> PretrainedConfig:
+        """A stock configuration; raises what `transformers` raises for a value it cannot take."""
+        made: PretrainedConfig = getattr(transformers, self.config_class)(**fields)
+        return made
+
+
+def _classes(prefix: str) -> dict[Head, str]:
+    return {
+        "masked_lm": f"{prefix}ForMaskedLM",
+        "sequence_classification": f"{prefix}ForSequenceClassification",
+        "token_classification": f"{prefix}ForTokenClassification",
+        "question_answering": f"{prefix}ForQuestionAnswering",
+    }
+
+
+def _common(shape: Shape, block_length: int, ids: Mapping[str, int]) -> Fields:
+    tokens = {"pad": "pad", "bos": "cls", "eos": "sep"}
+    return {
+        **asdict(shape),
+        **{f"{name}_token_id": ids[role] for name, role in tokens.items()},
+        "max_position_embeddings": max(_MAX_FULL_LENGTH, block_length),
+    }
+
+
+def _modernbert(shape: Shape, block_length: int, ids: Mapping[str, int]) -> Fields:
+    is_short = block_length <= _MAX_FULL_LENGTH
+    return {
+        **_common(shape, block_length, ids),
+        "cls_token_id": ids["cls"],
+        "sep_token_id": ids["sep"],
+        "global_attn_every_n_layers": 1 if is_short else 3,
+        "global_rope_theta": 10_000.0 if is_short else 160_000.0,
+        "local_rope_theta": 10_000.0,
+        "reference_compile": False,
+    }
+
+
+def _modernbert_adjust(dropout: float) -> Fields:
+    return {
+        "embedding_dropout": 0.0,
+        "attention_dropout": 0.0,
+        "mlp_dropout": 0.0,
+        "classifier_dropout": dropout,
+        "classifier_pooling": "mean",
+    }
+
+
+def _modernbert_portable(config: Fields) -> Fields:
+    """transformers 4 and 5 name windows and rotary bases differently; the file has both names."""
+    rope = config.get("rope_parameters") or {}
+    bases = {}
+    if "full_attention" in rope:
+        bases["global_rope_theta"] = rope["full_attention"]["rope_theta"]
+        bases["local_rope_theta"] = rope["sliding_attention"]["rope_theta"]
+    return {**bases, "reference_compile": False}  # transformers 4 would compile where it can
+
+
+def _roberta(shape: Shape, block_length: int, ids: Mapping[str, int]) -> Fields:
+    fields = _common(shape, block_length, ids)
+    fields["max_position_embeddings"] += (
+        ids["pad"] + 1
+    )  # the first position has the number after the padding's
+    return fields
+
+
+def _bert_adjust(dropout: float) -> Fields:
+    # Dropout of attention weights draws a random number for each pair of tokens and is not worth it here.
+    return {
+        "hidden_dropout_prob": dropout,
+        "attention_probs_dropout_prob": 0.0,
+        "classifier_dropout": dropout,
+    }
+
 
 ARCHITECTURES: dict[str, Architecture] = {
     "modernbert": Architecture(
-        classes={
-            "masked_lm": "ModernBertForMaskedLM",
-            "sequence_classification": "ModernBertForSequenceClassification",
-            "token_classification": "ModernBertForTokenClassification",
-            "question_answering": "ModernBertForQuestionAnswering",
+        config_class="ModernBertConfig",
+        classes=_classes("ModernBert"),
+        presets={  # parameters at a vocabulary of 8,192 (base: of 30,522)
+            "tiny": Shape(128, 2, 2, 384),  # 1.5 million
+            "mini": Shape(256, 4, 4, 640),  # 5.2 million
+            "small": Shape(512, 6, 8, 1024),  # 20 million
+            "base": Shape(768, 12, 12, 2048),  # 109 million
         },
+        configure=_modernbert,
+        adjust=_modernbert_adjust,
         decode=lambda model, hidden: model.decoder(model.head(hidden)),
+        num_positions=lambda config: config.max_position_embeddings,
         layers=".layers.",
         fused={"attn.Wqkv.weight": 3, "mlp.Wi.weight": 2},
+        portable=_modernbert_portable,
+    ),
+    "bert": Architecture(
+        config_class="BertConfig",
+        classes=_classes("Bert"),
+        presets={  # half as wide again inside as ModernBERT, whose gate is a third matrix: as many parameters
+            "tiny": Shape(128, 2, 2, 576),  # 1.6 million
+            "mini": Shape(256, 4, 4, 960),  # 5.3 million
+            "small": Shape(512, 6, 8, 1536),  # 20 million
+            "base": Shape(768, 12, 12, 3072),  # 110 million: BERT-base
+        },
+        configure=_common,
+        adjust=_bert_adjust,
+        decode=lambda model, hidden: model.cls(hidden),
+        num_positions=lambda config: config.max_position_embeddings,
+        layers=".layer.",
+        fused={},
+        optional=("bert.pooler.",),
+    ),
+    "roberta": Architecture(
+        config_class="RobertaConfig",
+        classes=_classes("Roberta"),
+        presets={},
+        configure=_roberta,
+        adjust=_bert_adjust,
+        decode=lambda model, hidden: model.lm_head(hidden),
+        num_positions=lambda config: config.max_position_embeddings - config.pad_token_id - 1,
+        layers=".layer.",
+        fused={},
+        optional=("roberta.pooler.",),
     ),
 }
 """By `model_type` of the stock configuration."""

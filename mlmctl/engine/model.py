@@ -1,4 +1,4 @@
-"""The encoder: stock ModernBERT classes in four sizes, built, saved and loaded so that anybody can use them.
+"""The encoder: a stock model of a known family, built, saved and loaded so that anybody can use it.
 
 Nothing here adds a module or changes a forward pass: what we train is what `transformers` 4.57 and 5
 load, and speed comes from the attention function and from what the loss asks of the model.
@@ -16,39 +16,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    ModernBertConfig,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from ..config import PretrainConfig
 from ..errors import ArtifactError, UsageError
-from . import attention
-from .architectures import ARCHITECTURES, Head
+from . import architectures, attention
+from .architectures import ARCHITECTURES, Head, Shape
 
 _CPU = torch.device("cpu")
-_MAX_FULL_LENGTH = 512
-"""Up to here every layer sees the whole block; longer blocks take ModernBERT's windows in two of three."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The size of an encoder."""
-
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    intermediate_size: int
-
-
-PRESETS = {  # parameters at a vocabulary of 8,192 (base: of 30,522)
-    "tiny": Shape(128, 2, 2, 384),  # 1.5 million
-    "mini": Shape(256, 4, 4, 640),  # 5.2 million
-    "small": Shape(512, 6, 8, 1024),  # 20 million
-    "base": Shape(768, 12, 12, 2048),  # 109 million
-}
 
 
 @dataclass(frozen=True)
@@ -56,7 +31,7 @@ class LoadReport:
     """What loading did with the tensors; names sorted."""
 
     num_loaded: int
-    """Encoder tensors (below `model.`) that came from the file: all of them, or loading is refused."""
+    """Encoder tensors that came from the file: all that a checkpoint must have, or loading is refused."""
     new: tuple[str, ...]
     """Tensors of the model that the file does not have in that shape: a fresh head, seeded."""
     unexpected: tuple[str, ...]
@@ -65,8 +40,9 @@ class LoadReport:
 
 def shape(config: PretrainConfig) -> Shape:
     """The preset's shape with the overrides of the recipe. UsageError if the heads do not divide it."""
-    wanted = {name: getattr(config, name) for name in asdict(PRESETS["mini"])}
-    chosen = replace(PRESETS[config.preset], **{name: n for name, n in wanted.items() if n is not None})
+    preset = ARCHITECTURES[config.architecture].presets[config.preset]
+    wanted = {name: getattr(config, name) for name in asdict(preset)}
+    chosen = replace(preset, **{name: n for name, n in wanted.items() if n is not None})
     if chosen.hidden_size % (2 * chosen.num_attention_heads):  # rotary positions need an even head
         raise UsageError(
             "recipe.heads",
@@ -77,6 +53,7 @@ def shape(config: PretrainConfig) -> Shape:
 
 
 def build(
+    architecture: str,
     shape: Shape,
     vocab_size: int,
     block_length: int,
@@ -89,23 +66,15 @@ def build(
     `special_ids` holds at least `pad`, `cls` and `sep`. There is no dropout in pretraining: few passes
     over the text leave nothing to regularise.
     """
-    is_short = block_length <= _MAX_FULL_LENGTH
-    config = ModernBertConfig(
-        vocab_size=vocab_size,
-        **asdict(shape),
-        max_position_embeddings=max(_MAX_FULL_LENGTH, block_length),
-        pad_token_id=special_ids["pad"],
-        cls_token_id=special_ids["cls"],
-        sep_token_id=special_ids["sep"],
-        bos_token_id=special_ids["cls"],
-        eos_token_id=special_ids["sep"],
-        global_attn_every_n_layers=1 if is_short else 3,
-        global_rope_theta=10_000.0 if is_short else 160_000.0,
-        local_rope_theta=10_000.0,
-        classifier_pooling="mean",
-        reference_compile=False,
-    )
-    return _construct("masked_lm", config, seed, device)
+    family = ARCHITECTURES[architecture]
+    fields = family.configure(shape, block_length, special_ids) | family.adjust(0.0)
+    return _construct("masked_lm", family.config({**fields, "vocab_size": vocab_size}), seed, device)
+
+
+def num_positions(folder: Path) -> int:
+    """The longest input, in tokens, that the model in `folder` has positions for. ArtifactError as `load`."""
+    config = _read_config(folder, 0.0, {})
+    return ARCHITECTURES[config.model_type].num_positions(config)
 
 
 def num_parameters(model: nn.Module) -> int:
@@ -116,19 +85,14 @@ def num_parameters(model: nn.Module) -> int:
 def save_model(model: PreTrainedModel, folder: Path) -> None:
     """Write config.json and model.safetensors that stock transformers 4.57 and 5 load to the same logits.
 
-    The two versions name windows and rotary bases differently, so the file has both names. How we
-    compute attention is not in it.
+    How we compute attention is not in it.
     """
     config = model.config.to_dict()
     for name in ("_name_or_path", "_attn_implementation", "attn_implementation"):
         config.pop(name, None)
-    rope = config.get("rope_parameters") or {}
-    if "full_attention" in rope:
-        config["global_rope_theta"] = rope["full_attention"]["rope_theta"]
-        config["local_rope_theta"] = rope["sliding_attention"]["rope_theta"]
+    config |= architectures.of(model).portable(config)
     config["dtype"] = "float32"
     config["architectures"] = [type(model).__name__]
-    config["reference_compile"] = False  # transformers 4 would compile where it can
     text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in model.named_parameters()}
@@ -138,16 +102,21 @@ def save_model(model: PreTrainedModel, folder: Path) -> None:
 
 
 def load(
-    folder: Path, head: Head, seed: int = 0, device: torch.device = _CPU, **changes: Any
+    folder: Path,
+    head: Head,
+    seed: int = 0,
+    device: torch.device = _CPU,
+    dropout: float = 0.0,
+    **changes: Any,
 ) -> tuple[PreTrainedModel, LoadReport]:
     """A stock model with this head and the encoder of `folder`, in float32 and eval mode.
 
-    `changes` are set in the configuration (id2label, classifier_dropout ...); `seed` draws what the
-    file does not have. ArtifactError if a file is missing or damaged, an encoder tensor is missing, or
-    a weight is not finite. Local files only, safetensors only, no code from the folder.
+    `dropout` is what training is to have; `changes` are set in the configuration (id2label ...); `seed`
+    draws what the file does not have. ArtifactError if a file is missing or damaged, an encoder tensor is
+    missing, or a weight is not finite. Local files only, safetensors only, no code from the folder.
     """
     path = folder / "model.safetensors"
-    model = _construct(head, _read_config(folder, changes), seed, device)
+    model = _construct(head, _read_config(folder, dropout, changes), seed, device)
     try:
         tensors = load_file(path)
     except FileNotFoundError:
@@ -161,10 +130,10 @@ def load(
 
 
 def build_like(
-    folder: Path, head: Head, seed: int, device: torch.device = _CPU, **changes: Any
+    folder: Path, head: Head, seed: int, device: torch.device = _CPU, dropout: float = 0.0, **changes: Any
 ) -> PreTrainedModel:
     """A model of the architecture in `folder` with fresh, seeded weights: the from-scratch baseline."""
-    return _construct(head, _read_config(folder, changes), seed, device)
+    return _construct(head, _read_config(folder, dropout, changes), seed, device)
 
 
 def _construct(head: Head, config: PretrainedConfig, seed: int, device: torch.device) -> PreTrainedModel:
@@ -177,12 +146,12 @@ def _construct(head: Head, config: PretrainedConfig, seed: int, device: torch.de
     return model.to(device).eval()
 
 
-def _read_config(folder: Path, changes: Mapping[str, Any]) -> PretrainedConfig:
+def _read_config(folder: Path, dropout: float, changes: Mapping[str, Any]) -> PretrainedConfig:
     path = folder / "config.json"
     if not path.is_file():
         raise ArtifactError("model.missing", "does not exist", where=str(path))
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **changes)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers and its strict data classes raise anything on a bad file
         raise ArtifactError(
             "model.config", f"is not a model configuration: {error}", where=str(path)
@@ -192,6 +161,7 @@ def _read_config(folder: Path, changes: Mapping[str, Any]) -> PretrainedConfig:
         raise ArtifactError(
             "model.type", f"is a {config.model_type!r} model; known are {known}", where=str(path)
         )
+    config.update({**ARCHITECTURES[config.model_type].adjust(dropout), **changes})
     return config
 
 
@@ -201,7 +171,8 @@ def _copy_tensors(model: PreTrainedModel, tensors: Mapping[str, Tensor], path: P
     fitting = {n for n, p in parameters.items() if n in tensors and tensors[n].shape == p.shape}
     prefix = model.base_model_prefix + "."
     encoder = {name for name in parameters if name.startswith(prefix)}
-    if missing := sorted(encoder - fitting):
+    optional = {name for name in encoder if name.startswith(architectures.of(model).optional)}
+    if missing := sorted(encoder - fitting - optional):
         what = "is missing" if missing[0] not in tensors else "has another shape"
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise ArtifactError(
@@ -210,7 +181,7 @@ def _copy_tensors(model: PreTrainedModel, tensors: Mapping[str, Tensor], path: P
     for name in fitting:
         parameters[name].copy_(tensors[name])
     return LoadReport(
-        num_loaded=len(encoder),
+        num_loaded=len(encoder & fitting),
         new=_sorted(parameters.keys() - fitting),
         unexpected=_sorted(tensors.keys() - fitting - model.state_dict().keys()),
     )

@@ -19,7 +19,7 @@ from ..config import PretrainConfig, seconds
 from ..errors import ArtifactError, UsageError
 from ..storage import write_file
 from . import schedule
-from .model import Shape
+from .architectures import Shape
 
 PLAN = "plan.json"
 TOKENS_PER_MICRO_BATCH = 2048

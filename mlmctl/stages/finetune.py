@@ -140,12 +140,12 @@ def _network(
     task: Task, encoder: Path, config: FinetuneConfig, settings: Mapping[str, Any], device: torch.device
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The model with its head, and the load report: what came from the encoder and what is new."""
-    head = task.head(settings, config.dropout)
+    head = task.head(settings)
     if config.from_scratch:
-        network = model.build_like(encoder, task.model_head, config.seed, device, **head)
+        network = model.build_like(encoder, task.model_head, config.seed, device, config.dropout, **head)
         new = sorted(network.state_dict())
         return network, {"from_scratch": True, "num_loaded": 0, "new": new, "unexpected": []}
-    network, loaded = model.load(encoder, task.model_head, config.seed, device, **head)
+    network, loaded = model.load(encoder, task.model_head, config.seed, device, config.dropout, **head)
     return network, {
         "from_scratch": False,
         "num_loaded": loaded.num_loaded,
@@ -159,7 +159,7 @@ def _block_length(encoder: Path) -> int:
     plan = encoder / "plan.json"
     if plan.is_file():
         return int(json.loads(plan.read_bytes())["block_length"])
-    return int(json.loads((encoder / "config.json").read_bytes())["max_position_embeddings"])
+    return model.num_positions(encoder)
 
 
 def _evaluation(adapted: Adapted, examples: _Examples) -> Callable[[int], loop.Evaluation]:

@@ -21,7 +21,8 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from ..config import PretrainConfig, seconds
-from ..engine import calibrate, evaluate_mlm, model, plan, probe, runtime
+from ..engine import architectures, calibrate, evaluate_mlm, model, plan, probe, runtime
+from ..engine.architectures import Shape
 from ..engine.checkpoint import Checkpoints, keep_only
 from ..engine.evaluate_mlm import FrozenMasks
 from ..engine.loop import Evaluation, Settings, Trained, train
@@ -99,7 +100,7 @@ class _World:
     config: PretrainConfig
     stage: Stage
     runtime: runtime.Runtime
-    shape: model.Shape
+    shape: Shape
     blocks: Blocks
     masks: FrozenMasks
     rates: tuple[float, float]
@@ -127,6 +128,7 @@ class _World:
         """A new encoder and its optimizer: the same weights at every call."""
         special_ids = {"pad": self.specials.pad, "cls": self.specials.cls, "sep": self.specials.sep}
         encoder = model.build(
+            self.config.architecture,
             self.shape,
             self.specials.vocab_size,
             self.blocks.block_length,
@@ -223,7 +225,8 @@ def _train(world: _World, encoder: PreTrainedModel, optimizer: Optimizer, chosen
 def _tell_plan(world: _World, encoder: PreTrainedModel, chosen: plan.Plan) -> None:
     """Print the plan; ResourceError if the disk is too small for it."""
     num_parameters = model.num_parameters(encoder)
-    num_matrix = sum(p.numel() for n, p in encoder.named_parameters() if p.ndim == 2 and ".layers." in n)
+    layers = architectures.of(encoder).layers
+    num_matrix = sum(p.numel() for n, p in encoder.named_parameters() if p.ndim == 2 and layers in n)
     state = plan.checkpoint_bytes(num_parameters, num_matrix)
     disk = 4 * state + 4 * num_parameters + 500 * chosen.num_steps  # newest two, trunk, the one being made
     length, facts = world.blocks.block_length, world.blocks.facts
@@ -239,7 +242,7 @@ def _tell_plan(world: _World, encoder: PreTrainedModel, chosen: plan.Plan) -> No
         ("training text", f"{world.blocks.num_blocks * length:,} tokens in blocks of {length}"),
         (
             "model",
-            f"{world.config.preset}: {shape.num_hidden_layers} layers of {shape.hidden_size}, "
+            f"{encoder.config.model_type}: {shape.num_hidden_layers} layers of {shape.hidden_size}, "
             f"{num_parameters:,} parameters",
         ),
         ("steps", f"{chosen.num_steps:,} of {tokens:,} tokens ({epochs:.2f} epochs), {chosen.length}"),

@@ -72,15 +72,13 @@ class Classification:
     def settings(self, data: Labelled, config: FinetuneConfig) -> dict[str, Any]:
         return {"labels": list(data.names)}
 
-    def head(self, settings: Settings, dropout: float) -> dict[str, Any]:
+    def head(self, settings: Settings) -> dict[str, Any]:
         labels = settings["labels"]
         return {
             "num_labels": len(labels),
             "id2label": dict(enumerate(labels)),
             "label2id": {label: number for number, label in enumerate(labels)},
             "problem_type": "single_label_classification",
-            "classifier_pooling": "mean",
-            "classifier_dropout": dropout,
         }
 
     def features(

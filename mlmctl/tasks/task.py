@@ -94,7 +94,7 @@ class Task(Protocol):
         """What a model trained on this data must remember."""
         ...
 
-    def head(self, settings: Settings, dropout: float) -> dict[str, Any]:
+    def head(self, settings: Settings) -> dict[str, Any]:
         """The fields of the model's configuration that make its head."""
         ...
 
