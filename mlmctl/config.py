@@ -127,7 +127,7 @@ class PretrainConfig(Table):
 class FinetuneConfig(Table):
     """`[finetune]`: a task, its labelled data, and how the encoder is adapted."""
 
-    task: Literal["sentiment", "classify"] = "sentiment"
+    task: Literal["sentiment", "classify", "tags"] = "sentiment"
     name: str = _free("")
     data: str = _free("")
     model: str = _free("")
@@ -135,6 +135,8 @@ class FinetuneConfig(Table):
     max_examples: int | None = Field(None, ge=1)
     text_column: str = "text"
     label_column: str = "label"
+    tokens_column: str = Field("tokens", description="in columns the first, or a number from 1")
+    tags_column: str = Field("tags", description="in columns the last, or a number from 1")
     epochs: float | None = Field(None, gt=0, le=10_000)
     batch_size: int = Field(32, ge=1, le=65536)
     learning_rate: float = Field(3e-4, gt=0, le=1)
@@ -147,12 +149,14 @@ class FinetuneConfig(Table):
 class EvaluateConfig(Table):
     """`[evaluate]`: a model, its test data, and the gates that the result must pass."""
 
-    task: Literal["sentiment", "classify", "mlm"] = "sentiment"
+    task: Literal["sentiment", "classify", "tags", "mlm"] = "sentiment"
     name: str = _free("")
     data: str = _free("")
     model: str = _free("")
     text_column: str = "text"
     label_column: str = "label"
+    tokens_column: str = Field("tokens", description="in columns the first, or a number from 1")
+    tags_column: str = Field("tags", description="in columns the last, or a number from 1")
     max_examples: int | None = Field(None, ge=1)
     batch_size: int = _free(64, ge=1, le=65536)
     fail_under: dict[str, float] = _free({})

@@ -117,6 +117,10 @@ class Console:
         """One plain line on standard output."""
         print(clean(text))
 
+    def cells(self, values: Iterable[str]) -> None:
+        """One line of tab-separated values on standard output, empty ones at its end left out."""
+        print("\t".join(clean(value) for value in values).rstrip("\t"))
+
     def coloured(self, parts: Iterable[tuple[str, str]]) -> None:
         """One line on standard output from (text, style) parts; styles show on a terminal only."""
         self._out.print(Text.assemble(*((clean(text), style) for text, style in parts)))

@@ -8,6 +8,9 @@ from collections import Counter
 import pytest
 
 from mlmctl import samples
+from mlmctl.config import FinetuneConfig
+from mlmctl.events import Event, silent
+from mlmctl.tasks import tagged
 
 CORPUS = samples.path("corpus.txt").read_text(encoding="utf-8")
 PARAGRAPHS = CORPUS.strip().split("\n\n")
@@ -55,3 +58,23 @@ def test_questions_have_their_answers_where_they_say() -> None:
                     assert context[start : start + len(answer["text"])] == answer["text"]
     assert len(ids) == len(set(ids)) == 41
     assert len(articles) == 12
+
+
+@pytest.mark.parametrize(("name", "count"), [("tags-train.jsonl", 82), ("tags-test.jsonl", 30)])
+def test_tagged_sentences_are_well_formed_and_hold_every_type(name: str, count: int) -> None:
+    told: list[Event] = []
+    data = tagged.read(samples.path(name), FinetuneConfig(task="tags"), told.append)
+    assert len(data) == count
+    assert told == []  # nothing empty, repeated, contradicting or out of order
+    assert data.types == ("LOC", "ORG", "PER")
+    for kind in data.types:
+        assert sum(span.type == kind for spans in data.entities for span in spans) >= count / 3
+    assert any(not spans for spans in data.entities)
+
+
+def test_tagged_train_and_test_are_disjoint() -> None:
+    train, test = (
+        tagged.read(samples.path(f"tags-{part}.jsonl"), FinetuneConfig(task="tags"), silent)
+        for part in ("train", "test")
+    )
+    assert not set(train.hashes) & set(test.hashes)

@@ -49,9 +49,12 @@ _FLAGS: dict[str, Flag] = {
     "encoding-errors": Flag(("corpus.encoding_errors",), str, "strict, or replace (counted)."),
     "seed": Flag(("pretrain.seed", "finetune.seed"), int, "Of initialisation, order, masks and dropout."),
     "task": Flag(
-        ("{command}.task",), str, "What the model is for: sentiment, classify (evaluate also: mlm).", "NAME"
+        ("{command}.task",),
+        str,
+        "What the model is for: sentiment, classify, tags (evaluate also: mlm).",
+        "NAME",
     ),
-    "data": Flag(("{command}.data",), str, "Labelled data: .jsonl, .csv or .tsv.", "FILE"),
+    "data": Flag(("{command}.data",), str, "Labelled data: .jsonl, .csv, .tsv or .conll.", "FILE"),
     "name": Flag(("{command}.name",), str, "Name of the result's folder.", "NAME"),
     "model": Flag(("{command}.model",), str, "A model folder, or its name in the run folder.", "DIR"),
     "max-examples": Flag(("{command}.max_examples",), int, "Use a seeded, stratified sample of this size."),

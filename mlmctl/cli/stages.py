@@ -119,6 +119,7 @@ def show(call: Call, reports: list[StageReport] | None, gates: dict[str, float] 
         rows = [(name, shown(value)) for name, value in metrics.items() if _is_plain(value)]
         call.console.facts([*rows, ("artifact", str(reports[-1].path))])
         _show_confusion(call, metrics)
+        _show_types(call, metrics)
     if failures:
         call.fail(GateError("gate.failed", "; ".join(failures)), **result)
     call.done(result)
@@ -131,6 +132,14 @@ def _show_confusion(call: Call, metrics: Mapping[str, Any]) -> None:
     labels = list(metrics["labels"])
     rows = [(label, *map(str, row)) for label, row in zip(labels, metrics["confusion"], strict=True)]
     call.console.table(("label \\ predicted", *labels), rows)
+
+
+def _show_types(call: Call, metrics: Mapping[str, Any]) -> None:
+    """Each type of entity in a row, its scores in columns."""
+    if metrics.get("types"):
+        header = next(iter(metrics["types"].values()))
+        rows = [(kind, *map(shown, scores.values())) for kind, scores in metrics["types"].items()]
+        call.console.table(("type", *header), rows)
 
 
 def _is_plain(value: object) -> bool:

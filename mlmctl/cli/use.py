@@ -55,11 +55,11 @@ def predict(
         if call.json:
             call.console.json({"schema_version": 1, **row})
         else:
-            call.console.line("\t".join(_columns(row.values())))
+            call.console.cells(_columns(row.values()))
 
 
 def _columns(values: Iterable[object]) -> Iterator[str]:
-    """The plain columns of an answer: what is nested is for `--json`."""
+    """The plain columns of an answer: what is nested is for `--json`, and leaves at most an empty column."""
     for value in values:
         if isinstance(value, list):
             yield " ".join(str(item) for item in value if not isinstance(item, dict))

@@ -22,10 +22,11 @@ from ..storage import write_file
 from ..text import vocabulary
 from .classify import Classification
 from .features import Features
+from .tags import Tagging
 from .task import Settings, Task
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (Classification("sentiment"), Classification("classify"))
+    task.name: task for task in (Classification("sentiment"), Classification("classify"), Tagging())
 }
 
 _FILE = "task.json"

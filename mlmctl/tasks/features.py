@@ -22,7 +22,8 @@ from ..text.specials import Specials
 SHAPE_STEP = 8
 """Batches are padded to a multiple of this, so that few shapes occur and memory is used again."""
 
-_TEXTS_AT_ONCE = 4096
+TEXTS_AT_ONCE = 4096
+"""How many texts are handed to the tokenizer together."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Features:
     examples: NDArray[np.int64]
     """Number of the example each window was cut from [num_windows], ascending."""
     weights: NDArray[np.float32]
-    """1 / number of windows of its example [num_windows]."""
+    """How much each window counts in the loss [num_windows]: 1 / number of windows of its example, unless the
+    task says otherwise."""
     targets: Mapping[str, NDArray[np.int64]]
     """What the task learns from each window, by name, each [num_windows, ...]."""
     pad_id: int
@@ -66,8 +68,8 @@ def windows(texts: Sequence[str], tokenizer: Tokenizer, specials: Specials, bloc
     room = block_length - 2  # for [CLS] and [SEP]
     ids: list[int] = []
     starts, examples, weights = [0], [], []
-    for first in range(0, len(texts), _TEXTS_AT_ONCE):
-        batch = list(texts[first : first + _TEXTS_AT_ONCE])
+    for first in range(0, len(texts), TEXTS_AT_ONCE):
+        batch = list(texts[first : first + TEXTS_AT_ONCE])
         for example, encoding in enumerate(
             tokenizer.encode_batch_fast(batch, add_special_tokens=False), start=first
         ):

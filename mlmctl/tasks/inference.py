@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -12,30 +12,53 @@ from torch import Tensor, nn
 from ..signals import stop
 from .features import Features, batch
 
+Forward = Callable[[nn.Module, Mapping[str, Tensor]], Tensor]
+"""(model, batch) -> what is wanted of each window [B, ...] or of each token [B, L, ...]."""
+
 
 def over_windows(
-    model: nn.Module,
-    forward: Callable[[nn.Module, Mapping[str, Tensor]], Tensor],
-    features: Features,
-    batch_size: int,
+    model: nn.Module, forward: Forward, features: Features, batch_size: int
 ) -> NDArray[np.float32]:
     """`forward(model, batch)` [B, ...] of every window, stacked [num_windows, ...].
 
-    Windows are taken in the order of their length, so that little is padded. No windows give [0, 0].
-    InterruptedRun, between two batches, if a signal came.
+    No windows give [0, 0]. InterruptedRun, between two batches, if a signal came.
     """
+    out = np.zeros((0, 0), dtype=np.float32)
+    for numbers, results in _in_batches(model, forward, features, batch_size):
+        if not len(out):
+            out = np.empty((len(features.lengths), *results.shape[1:]), dtype=np.float32)
+        out[numbers] = results
+    return out
+
+
+def over_tokens(
+    model: nn.Module, forward: Forward, features: Features, batch_size: int
+) -> NDArray[np.float32]:
+    """`forward(model, batch)` [B, L, ...] of every token, end to end as `input_ids` is [num_tokens, ...].
+
+    No tokens give [0, 0]. InterruptedRun, between two batches, if a signal came.
+    """
+    out = np.zeros((0, 0), dtype=np.float32)
+    for numbers, results in _in_batches(model, forward, features, batch_size):
+        if not len(out):
+            out = np.empty((len(features.input_ids), *results.shape[2:]), dtype=np.float32)
+        for number, of_window in zip(numbers, results, strict=True):
+            start, end = features.starts[number : number + 2]
+            out[start:end] = of_window[: end - start]
+    return out
+
+
+def _in_batches(
+    model: nn.Module, forward: Forward, features: Features, batch_size: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """The results with the numbers of their windows, taken in the order of their length: little is padded."""
     device = next(model.parameters()).device
     order = np.argsort(features.lengths, kind="stable")
-    pieces = []
-    with torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            stop.raise_if_requested()  # where signals are deferred, as in training
-            tensors = batch(features, order[start : start + batch_size])
-            moved = {name: tensor.to(device) for name, tensor in tensors.items()}
-            pieces.append(forward(model, moved).float().cpu().numpy())
-    if not pieces:
-        return np.zeros((0, 0), dtype=np.float32)
-    results = np.concatenate(pieces)
-    out = np.empty_like(results)
-    out[order] = results
-    return out
+    for start in range(0, len(order), batch_size):
+        stop.raise_if_requested()  # where signals are deferred, as in training
+        numbers = order[start : start + batch_size]
+        tensors = batch(features, numbers)
+        moved = {name: tensor.to(device) for name, tensor in tensors.items()}
+        with torch.inference_mode():
+            results = forward(model, moved).float().cpu().numpy()
+        yield numbers, results

@@ -110,19 +110,12 @@ def read(
     rows: list[tables.Row] = []
     hashes: list[int] = []
     for row in tables.read(path):
-        for field, column in (("text_column", config.text_column), ("label_column", config.label_column)):
-            if column not in row.values:
-                found = ", ".join(shown(str(name)) for name in list(row.values)[:_LISTED]) or "none"
-                row.fail(
-                    "data.columns",
-                    f"has no column {column!r}; the columns found are: {found}",
-                    f"name the right one: --set {table}.{field}=COLUMN",
-                )
-        text = row.values[config.text_column]
+        text = row.value(config.text_column, f"{table}.text_column")
+        label = row.value(config.label_column, f"{table}.label_column")
         if not isinstance(text, str):
             row.fail("data.bad-text", f"the value of {config.text_column!r} is not a string")
         try:
-            labels.append(canonical_label(row.values[config.label_column]))
+            labels.append(canonical_label(label))
             hashes.append(text_hash(text))
         except UnicodeEncodeError:
             row.fail("data.bad-text", "the text holds half a surrogate pair")

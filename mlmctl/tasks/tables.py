@@ -12,7 +12,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,6 +20,8 @@ from typing import Any, NoReturn
 from ..errors import DataError
 from ..text.compression import COMPRESSIONS, decompressed
 from ..text.corpus import shown
+
+_LISTED = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +36,43 @@ class Row:
         """Raise the DataError that says what is wrong with this row."""
         raise DataError(code, f"row {self.number}: {message}", where=self.where, hint=hint)
 
+    def value(self, column: str, setting: str) -> Any:
+        """The value of a column; DataError that names those found, and the setting for another."""
+        if column not in self.values:
+            found = ", ".join(shown(str(name)) for name in list(self.values)[:_LISTED]) or "none"
+            self.fail(
+                "data.columns",
+                f"has no column {column!r}; the columns found are: {found}",
+                f"name the right one: --set {setting}=COLUMN",
+            )
+        return self.values[column]
 
-def read(path: Path) -> Iterator[Row]:
-    """The rows of a labelled file in order; DataError for anything that is not what its suffix says."""
+
+def read(path: Path, kinds: Iterable[str] = ()) -> Iterator[Row]:
+    """The rows of a labelled file in order; DataError for anything that is not what its suffix says.
+
+    `kinds` are the suffixes that will do; all tables unless it says otherwise.
+    """
+    text, name = content(path, kinds or FORMATS)
+    return FORMATS[suffix(path)](text, name)
+
+
+def suffix(path: Path) -> str:
+    """The suffix that says what is in a file, in lower case: that before `.gz` of a compressed one."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    compression = COMPRESSIONS.get(suffixes[-1]) if suffixes else None
+    return "".join(suffixes[-2:-1] if suffixes and suffixes[-1] in COMPRESSIONS else suffixes[-1:])
+
+
+def content(path: Path, kinds: Iterable[str]) -> tuple[str, str]:
+    """The whole text of a file and its name for messages. DataError unless its suffix is one of `kinds`."""
     name = shown(str(path))
-    kind = "".join(suffixes[-2:-1] if compression else suffixes[-1:])
-    if kind not in FORMATS:
-        hint = f"{' '.join(FORMATS)}, plain or with {' '.join(COMPRESSIONS)}"
+    if suffix(path) not in kinds:
+        hint = f"{' '.join(kinds)}, plain or with {' '.join(COMPRESSIONS)}"
         raise DataError("data.format", "is not a labelled file of a known kind", where=name, hint=hint)
+    compression = COMPRESSIONS.get(path.suffix.lower())
     with path.open("rb") as file:
-        content = b"".join(decompressed(file, compression, name, _ignore)) if compression else file.read()
-    return FORMATS[kind](_decoded(content, name), name)
+        found = b"".join(decompressed(file, compression, name, _ignore)) if compression else file.read()
+    return _decoded(found, name), name
 
 
 def _ignore(num_bytes: int) -> None:
