@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from mlmctl.tasks.words import cuts, owners, word_windows
+from mlmctl.tasks.word_windows import cuts, owners, word_windows
 from mlmctl.text import vocabulary
 from mlmctl.text.masking import IGNORED
 from mlmctl.text.specials import NAMES

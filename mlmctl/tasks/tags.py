@@ -31,7 +31,7 @@ from .features import Features
 from .inference import over_tokens
 from .tagged import Tagged
 from .task import Report, Settings
-from .words import word_windows
+from .word_windows import word_windows
 
 _NUM_ERRORS = 50
 _DECIMALS = 4  # of probabilities: what threads and padding cannot change
@@ -98,7 +98,7 @@ class Tagging:
         block_length: int,
         settings: Settings,
     ) -> Features:
-        """Windows of `words.word_windows` with the token target `tags` [num_tokens] at each first piece.
+        """Windows of `word_windows` with the token target `tags` [num_tokens] at each first piece.
 
         A window weighs as much as it has words, so every word counts the same in the loss, as every
         entity does in the score.
