@@ -81,13 +81,12 @@ class Tagging:
     def settings(self, data: Tagged, config: FinetuneConfig) -> dict[str, Any]:
         return {"types": list(data.types)}
 
-    def head(self, settings: Settings, dropout: float) -> dict[str, Any]:
+    def head(self, settings: Settings) -> dict[str, Any]:
         labels = _labels(settings)
         return {
             "num_labels": len(labels),
             "id2label": dict(enumerate(labels)),
             "label2id": {label: number for number, label in enumerate(labels)},
-            "classifier_dropout": dropout,
         }
 
     def features(
