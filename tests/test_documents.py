@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import subprocess
 import tracemalloc
 from pathlib import Path
@@ -153,33 +152,6 @@ def test_a_long_document_is_cut_at_white_space(tmp_path: Path) -> None:
 def test_fault_30_nothing_but_white_space(tmp_path: Path, content: bytes) -> None:
     error = refused(tmp_path / "a.txt", content)
     assert (error.exit_code, error.code) == (4, "data.empty")
-
-
-def test_json_lines(tmp_path: Path) -> None:
-    rows = [{"text": "one\n\none", "id": 1}, {"text": "  "}, {"text": "two"}]
-    content = "\n".join(json.dumps(row) for row in rows).encode()
-    documents, facts = read(tmp_path / "a.jsonl", content)
-    assert documents == ["one\n\none", "two"]
-    assert (facts["num_documents"], facts["num_empty"], facts["num_lines"]) == (2, 1, 3)
-    assert read(tmp_path / "a.jsonl", b'{"body": "x"}\n', text_column="body")[0] == ["x"]
-
-
-@pytest.mark.parametrize(
-    ("row", "code", "said"),
-    [
-        (b'{"text": "a"', "data.row", "not JSON"),
-        (b'["a"]', "data.row", "not a JSON object"),
-        (b"[" * 100_000, "data.row", "not JSON"),
-        (b'{"body": "a", "id": 2}', "data.column", "'body', 'id'"),
-        (b'{"text": 1}', "data.column", "not a string"),
-        (b'{"text": "\\ud800"}', "data.encoding", "surrogate"),
-    ],
-)
-def test_bad_rows_are_refused_with_their_number(tmp_path: Path, row: bytes, code: str, said: str) -> None:
-    error = refused(tmp_path / "a.jsonl", b'{"text": "fine"}\n' + row + b"\n")
-    assert error.code == code
-    assert said in error.message
-    assert str(error.where).endswith("row 2")
 
 
 def test_real_counts_agree_with_wc(shared_data: Path) -> None:

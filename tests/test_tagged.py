@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from mlmctl.config import EvaluateConfig, FinetuneConfig
 from mlmctl.errors import DataError, UsageError
@@ -74,6 +76,12 @@ def test_the_formats_and_schemes_say_the_same(tmp_path: Path, name: str, content
     assert data.rows.tolist() == [1, 2]
     assert tagged.facts(data)["num_unbegun"] == 0
     assert said(read(tmp_path / f"{name}.gz", gzip.compress(content.encode()))) == MEANT
+
+
+def test_lists_in_parquet_are_read(tmp_path: Path) -> None:
+    table = {"tokens": [["Anna", "Berg", "sings"], ["Oslo"]], "tags": [["B-PER", "I-PER", "O"], ["B-LOC"]]}
+    parquet.write_table(pyarrow.table(table), tmp_path / "d.parquet")
+    assert said(tagged.read(tmp_path / "d.parquet", FinetuneConfig(task="tags"), silent)) == MEANT
 
 
 def test_columns_are_the_first_and_the_last_unless_numbers_are_given(tmp_path: Path) -> None:
@@ -146,7 +154,7 @@ def test_what_holds_nothing_or_is_of_no_known_kind_is_refused(tmp_path: Path) ->
     assert refusal(tmp_path / "d.conll", "\n-DOCSTART- O\n\n").code == "data.empty"
     error = refusal(tmp_path / "d.csv", "tokens,tags\na,O\n")
     assert error.code == "data.format"
-    assert ".jsonl .conll" in str(error)
+    assert ".jsonl .parquet .conll" in str(error)
     assert refusal(tmp_path / "latin.conll", "caf\xe9 O\n".encode("latin-1")).code == "data.encoding"
 
 

@@ -44,7 +44,9 @@ _FLAGS: dict[str, Flag] = {
     "block-length": Flag(("mask.block_length",), int, "Tokens a block."),
     "mask-rate": Flag(("mask.rate_start", "mask.rate_end"), float, "Share of tokens masked, constant."),
     "unit": Flag(("corpus.unit",), str, "A document is a line, a paragraph or a file (auto: looked up)."),
-    "text-column": Flag(("corpus.text_column",), str, "Column that holds the text in .jsonl.", "NAME"),
+    "text-column": Flag(
+        ("corpus.text_column",), str, "Column with the text, in files that have columns.", "NAME"
+    ),
     "encoding": Flag(("corpus.encoding",), str, "Encoding of the text.", "NAME"),
     "encoding-errors": Flag(("corpus.encoding_errors",), str, "strict, or replace (counted)."),
     "seed": Flag(("pretrain.seed", "finetune.seed"), int, "Of initialisation, order, masks and dropout."),
@@ -54,7 +56,7 @@ _FLAGS: dict[str, Flag] = {
         "What the model is for: sentiment, classify, tags (evaluate also: mlm).",
         "NAME",
     ),
-    "data": Flag(("{command}.data",), str, "Labelled data: .jsonl, .csv, .tsv or .conll.", "FILE"),
+    "data": Flag(("{command}.data",), str, "Labelled data: .jsonl, .csv, .tsv, .parquet, .conll.", "FILE"),
     "name": Flag(("{command}.name",), str, "Name of the result's folder.", "NAME"),
     "model": Flag(("{command}.model",), str, "A model folder, or its name in the run folder.", "DIR"),
     "max-examples": Flag(("{command}.max_examples",), int, "Use a seeded, stratified sample of this size."),

@@ -19,7 +19,7 @@ from ..storage import HashCache, sha256_file
 from ..text.corpus import Source, fingerprint, resolve
 
 SPOOL = ".spool"
-_SUFFIXES = (".jsonl", ".csv", ".tsv", ".conll")
+_SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet", ".conll")
 _MODEL_FILES = ("config.json", "*.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -67,7 +67,9 @@ def labelled(run: Path, stage: str, task: str, named: str, cache: HashCache, emi
         path = Path(named)
         if not path.is_file():
             what = "is not a file" if path.exists() else "does not exist"
-            raise UsageError("usage.no-data", what, where=named, hint="--data FILE.jsonl|.csv|.tsv|.conll")
+            raise UsageError(
+                "usage.no-data", what, where=named, hint="--data FILE.jsonl|.csv|.tsv|.parquet|.conll"
+            )
         return Labelled(path, cache.sha256(path))
     stem = task if stage == "finetune" else f"{task}-test"
     for suffix in _SUFFIXES:

@@ -210,7 +210,7 @@ def _warnings_only(emit: Emit) -> Emit:
 
 def _bytes_needed(sources: Sequence[Source]) -> int:
     """Parts and blocks: about a token in four bytes of text, two bytes each, both; and some room."""
-    text = sum(source.size * (_COMPRESSED_RATIO if source.compression else 1) for source in sources)
+    text = sum(source.size * (_COMPRESSED_RATIO if source.is_compressed else 1) for source in sources)
     return int(1.3 * text) + 2**20
 
 

@@ -109,7 +109,7 @@ def read(
     labels: list[str] = []
     rows: list[tables.Row] = []
     hashes: list[int] = []
-    for row in tables.read(path):
+    for row in tables.read(path, columns=(config.text_column, config.label_column)):
         text = row.value(config.text_column, f"{table}.text_column")
         label = row.value(config.label_column, f"{table}.label_column")
         if not isinstance(text, str):

@@ -25,7 +25,7 @@ from . import columns, tables
 from .labelled import text_hash
 
 _LISTED = 12
-_TABLES = (".jsonl",)
+_TABLES = (".jsonl", ".parquet")
 """Suffixes of the tables whose values may be lists."""
 _FIELDS = {"tokens_column": 0, "tags_column": -1}
 """Setting -> which of the columns of a CoNLL file it is where nothing else is said."""

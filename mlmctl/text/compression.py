@@ -83,14 +83,19 @@ def decompressed(file: BinaryIO, compression: str, name: str, at_byte: AtByte) -
         if worker.eof:
             data, worker = worker.unused_data, None
         num_bytes += len(piece)
-        if num_bytes > _RATIO_FROM and num_bytes > _MAX_RATIO * num_read:
-            found = f"{num_read:,} bytes became more than {num_bytes:,}: refused as an explosion"
-            raise DataError("data.ratio", found, where=name)
+        check_ratio(num_bytes, num_read, name)
         at_byte(num_read)
         if piece:
             yield piece
     if worker is not None or not num_members:
         raise _refusal(kind, "ends too early", num_bytes, name)
+
+
+def check_ratio(num_bytes: int, num_read: int, name: str) -> None:
+    """DataError `data.ratio` if so few bytes on disk became so many that it must be on purpose."""
+    if num_bytes > _RATIO_FROM and num_bytes > _MAX_RATIO * num_read:
+        found = f"{num_read:,} bytes became more than {num_bytes:,}: refused as an explosion"
+        raise DataError("data.ratio", found, where=name)
 
 
 def way_out(start: bytes) -> str | None:

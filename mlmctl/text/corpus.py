@@ -24,11 +24,22 @@ from ..events import Emit, Note
 from ..storage import TEMPORARY
 from .compression import CHUNK, COMPRESSIONS
 
-FORMATS = {".txt": "text", ".md": "text", ".jsonl": "jsonl"}
-"""Suffix to format: plain text (Markdown is read as it stands), or one JSON object a line."""
+FORMATS = {
+    ".txt": "text",
+    ".md": "text",
+    ".jsonl": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+}
+"""Suffix to format: plain text (Markdown is read as it stands), or rows with named columns."""
 
 _ARCHIVES = {".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst", ".7z", ".rar", ".jar"}
-_TABLE = " ".join(FORMATS) + ", plain or with " + " ".join(COMPRESSIONS)
+_COMPRESSED_INSIDE = ".parquet"
+_TABLE = (
+    " ".join(suffix for suffix in FORMATS if suffix != _COMPRESSED_INSIDE)
+    + f", plain or with {' '.join(COMPRESSIONS)}, and {_COMPRESSED_INSIDE}"
+)
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]+://")
 
@@ -45,7 +56,12 @@ class Source:
     size: int
     """Bytes on disk."""
     format: str
-    """"text" or "jsonl"."""
+    """One of `FORMATS`."""
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether its text is larger than the file."""
+        return bool(self.compression) or self.format == "parquet"
 
 
 def resolve(paths: Sequence[str], spool: Path, emit: Emit) -> list[Source]:
@@ -89,11 +105,11 @@ def _found(path: str, emit: Emit) -> Iterator[Source]:
             if os.path.isdir(name):
                 yield from _folder(name, emit)
             else:
-                yield _file(name, _mode(name))
+                yield source_of(name)
     elif stat.S_ISDIR(mode):
         yield from _folder(path, emit)
     else:
-        yield _file(path, mode)
+        yield source_of(path)
 
 
 def _mode(path: str) -> int | None:
@@ -131,12 +147,14 @@ def _missing(path: str) -> UsageError:
     return UsageError("usage.no-such-path", "does not exist", where=shown(path), hint=hint)
 
 
-def _file(path: str, mode: int | None) -> Source:
+def source_of(path: str) -> Source:
+    """One file by the tables of suffixes; DataError for what is no regular file of a known kind."""
+    mode = _mode(path)
     if mode is None or not stat.S_ISREG(mode):
         raise DataError(
             "data.not-a-file", "is not a regular file", where=shown(path), hint="use - for standard input"
         )
-    kind = _kind(path)
+    kind = kind_of(path)
     if kind is None:
         suffix = Path(path).suffix.lower()
         if suffix in _ARCHIVES or any(s.lower() == ".tar" for s in Path(path).suffixes):
@@ -155,14 +173,16 @@ def _file(path: str, mode: int | None) -> Source:
     return Source(Path(path), shown(path), kind[0], os.stat(path).st_size, kind[1])
 
 
-def _kind(path: str) -> tuple[str, str] | None:
-    """(compression, format) by the tables of suffixes, or None."""
+def kind_of(path: str) -> tuple[str, str] | None:
+    """(compression, format) of a file by the tables of suffixes, None if they do not know it."""
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     compression = COMPRESSIONS.get(suffixes[-1], "") if suffixes else ""
     if compression:
         suffixes.pop()
     form = FORMATS.get(suffixes[-1]) if suffixes else None
-    return None if form is None else (compression, form)
+    if form is None or (compression and suffixes[-1] == _COMPRESSED_INSIDE):
+        return None
+    return compression, form
 
 
 def _folder(folder: str, emit: Emit) -> Iterator[Source]:
@@ -170,7 +190,7 @@ def _folder(folder: str, emit: Emit) -> Iterator[Source]:
     for parent, folders, files in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
-            if name.startswith(".") or _kind(name) is None:
+            if name.startswith(".") or kind_of(name) is None:
                 num_others += 1
             else:
                 names.append(os.path.relpath(os.path.join(parent, name), folder))
@@ -183,8 +203,7 @@ def _folder(folder: str, emit: Emit) -> Iterator[Source]:
     if num_others:
         emit(Note(f"{shown(folder)}: {len(names):,} files of text; {num_others:,} others are passed over"))
     for name in sorted(names, key=os.fsencode):
-        path = os.path.join(folder, name)
-        yield _file(path, _mode(path))
+        yield source_of(os.path.join(folder, name))
 
 
 def _raise(error: OSError) -> None:

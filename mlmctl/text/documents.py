@@ -19,7 +19,8 @@ from ..errors import DataError
 from ..events import Emit, Note, Progress
 from .compression import AtByte
 from .corpus import Source
-from .reading import MAX_PIECE, Tally, chunks, cut, lines, rows
+from .reading import MAX_PIECE, Tally, chunks, cut, lines
+from .rows import texts
 
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 _FIRST = 2**20
@@ -34,11 +35,17 @@ class Documents:
         self.unit: str = config.unit
         self._sources, self._config, self._emit, self._stage = sources, config, emit, stage
         self._num_text_lines = 0
-        if config.unit == "auto":
-            texts = [source for source in sources if source.format == "text"]
-            self.unit = choose_unit(texts[0], config) if texts else "row"
-            if texts:
-                emit(Note(f"a document is a {self.unit} (--unit decides otherwise)"))
+        prose = [source for source in sources if source.format == "text"]
+        if not prose:
+            if config.unit != "auto":
+                text = (
+                    f"--unit {config.unit} is for files of text; here all have rows, and a row is a document"
+                )
+                emit(Note(text, "warning"))
+            self.unit = "row"
+        elif config.unit == "auto":
+            self.unit = choose_unit(prose[0], config)
+            emit(Note(f"a document is a {self.unit} (--unit decides otherwise)"))
 
     def __iter__(self) -> Iterator[str]:
         """The documents in order, white space at their ends removed.
@@ -64,8 +71,8 @@ class Documents:
         return {"unit": self.unit, **asdict(self.tally)}
 
     def _read(self, source: Source, at_byte: AtByte) -> Iterator[str]:
-        if source.format == "jsonl":
-            for text in rows(source, self._config, self.tally, at_byte):
+        if source.format != "text":
+            for text in texts(source, self._config, self.tally, at_byte):
                 pieces = cut(text)
                 self.tally.num_cut += len(pieces) > 1
                 yield from pieces

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import itertools
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -22,7 +21,6 @@ from .corpus import Source
 MAX_PIECE = 2**20
 """Characters: a longer line comes in pieces, a longer document is cut."""
 
-_MAX_ROW = 2**24
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -97,26 +95,6 @@ def lines(source: Source, config: CorpusConfig, tally: Tally, at_byte: AtByte) -
         yield "".join(pending)
 
 
-def rows(source: Source, config: CorpusConfig, tally: Tally, at_byte: AtByte) -> Iterator[str]:
-    """The text column of every row of a JSON Lines file; blank lines are passed over.
-
-    DataError with the row (from 1) for one that is not a JSON object with that column as a string.
-    """
-    parts: list[str] = []
-    size, number = 0, 1
-    for line in itertools.chain(lines(source, config, tally, at_byte), [""]):
-        parts.append(line)
-        size += len(line)
-        if size > _MAX_ROW:
-            raise _row_error(source, number, f"has more than {_MAX_ROW:,} characters", "data.row")
-        if line.endswith("\n") or not line:  # the empty one ends the file
-            row = "".join(parts)
-            if row.strip():
-                yield _text_of(row, source, number, config, tally)
-            parts, size = [], 0
-            number += 1
-
-
 def cut(text: str) -> list[str]:
     """A text in pieces of at most `MAX_PIECE` characters, cut behind white space where there is any."""
     return list(_pieces(text))
@@ -176,18 +154,14 @@ class _Decoder:
         before = error.object[: error.start].decode(error.encoding, "replace")
         line = self.line + before.replace("\r\n", "\n").replace("\r", "\n").count("\n")
         byte = error.object[error.start]
-        hint = _WAYS_OUT
+        found, hint = f"byte 0x{byte:02x} is not {error.encoding} ({error.reason})", _WAYS_OUT
         for mark, name in _BYTE_ORDER_MARKS.items():
             if self._start.startswith(mark):
-                hint = f"the file begins with the byte-order mark of {name}: --encoding {name}"
+                found += f"; the file begins with the byte-order mark of {name}"
+                hint = f"--encoding {name}"
                 break
-        hint = way_out(self._start) or hint
-        return DataError(
-            "data.encoding",
-            f"byte 0x{byte:02x} is not {error.encoding} ({error.reason})",
-            where=f"{self._source.name}:{line}:{offset + error.start}",
-            hint=hint,
-        )
+        where = f"{self._source.name}:{line}:{offset + error.start}"
+        return DataError("data.encoding", found, where=where, hint=way_out(self._start) or hint)
 
 
 def _plain(file: BinaryIO, at_byte: AtByte) -> Iterator[bytes]:
@@ -196,40 +170,3 @@ def _plain(file: BinaryIO, at_byte: AtByte) -> Iterator[bytes]:
         num_bytes += len(chunk)
         at_byte(num_bytes)
         yield chunk
-
-
-def _text_of(row: str, source: Source, number: int, config: CorpusConfig, tally: Tally) -> str:
-    try:
-        fields = json.loads(row)
-    except (ValueError, RecursionError) as error:
-        raise _row_error(source, number, f"is not JSON: {error}", "data.row") from None
-    if not isinstance(fields, dict):
-        raise _row_error(source, number, "is not a JSON object", "data.row")
-    text = fields.get(config.text_column)
-    if not isinstance(text, str):
-        what = "is not a string" if config.text_column in fields else "is not there"
-        columns = ", ".join(repr(name) for name in fields)[:200]
-        raise DataError(
-            "data.column",
-            f"the column {config.text_column!r} {what}; columns found: {columns or 'none'}",
-            where=f"{source.name}: row {number}",
-            hint="--set corpus.text_column=NAME",
-        )
-    if "\\u" in row and not _is_encodable(text):
-        if config.encoding_errors == "strict":
-            raise _row_error(source, number, "has half of a surrogate pair", "data.encoding")
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        tally.num_replacements += text.count("\ufffd")
-    return text
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _row_error(source: Source, number: int, message: str, code: str) -> DataError:
-    return DataError(code, message, where=f"{source.name}: row {number}")

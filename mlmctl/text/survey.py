@@ -16,6 +16,7 @@ from ..events import Emit
 from .corpus import Source
 from .documents import Documents
 from .reading import Tally, chunks, lines
+from .rows import texts
 from .vocabulary import untrained
 from .words import WordCounter
 
@@ -120,11 +121,12 @@ def _all_faults(sources: Sequence[Source], corpus: CorpusConfig) -> list[str]:
 
 
 def _faults(source: Source, corpus: CorpusConfig, most: int) -> list[str]:
-    """The first places of a file that cannot be decoded; only the very first if it is not UTF-8."""
-    if codecs.lookup(corpus.encoding).name != "utf-8":
+    """The first places of a file that cannot be decoded; only the very first if it is not a file in UTF-8."""
+    if codecs.lookup(corpus.encoding).name != "utf-8" or source.format == "parquet":
         strict = corpus.model_copy(update={"encoding_errors": "strict"})
+        read = texts if source.format == "parquet" else lines
         try:
-            for _ in lines(source, strict, Tally(), lambda at: None):
+            for _ in read(source, strict, Tally(), lambda at: None):
                 pass
         except DataError as error:
             return [str(error)]
