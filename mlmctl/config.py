@@ -40,6 +40,7 @@ def _free(default: Any, **limits: Any) -> Any:
 Duration = Annotated[str, AfterValidator(_check_duration)]
 Rate = Annotated[float, Field(gt=0.0, le=0.95)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+OnBad = Literal["fail", "skip"]
 Preset = Literal["tiny", "mini", "small", "base"]
 
 
@@ -127,7 +128,7 @@ class PretrainConfig(Table):
 class FinetuneConfig(Table):
     """`[finetune]`: a task, its labelled data, and how the encoder is adapted."""
 
-    task: Literal["sentiment", "classify", "tags"] = "sentiment"
+    task: Literal["sentiment", "classify", "tags", "qa"] = "sentiment"
     name: str = _free("")
     data: str = _free("")
     model: str = _free("")
@@ -137,9 +138,14 @@ class FinetuneConfig(Table):
     label_column: str = "label"
     tokens_column: str = Field("tokens", description="in columns the first, or a number from 1")
     tags_column: str = Field("tags", description="in columns the last, or a number from 1")
+    on_bad: OnBad = Field("fail", description="what a question that cannot be used does (qa)")
+    doc_stride: int = Field(32, ge=0, le=4096, description="tokens that windows of a passage share (qa)")
+    num_best: int = Field(20, ge=1, le=1000, description="answers kept of each window and question (qa)")
+    max_answer_length: int = Field(30, ge=1, le=512, description="tokens of the longest answer (qa)")
+    window_length: int | None = Field(None, ge=8, le=8192, description="tokens; unset: the encoder's block")
     epochs: float | None = Field(None, gt=0, le=10_000)
     batch_size: int = Field(32, ge=1, le=65536)
-    learning_rate: float = Field(3e-4, gt=0, le=1)
+    learning_rate: float | None = Field(None, gt=0, le=1)
     weight_decay: float = Field(0.01, ge=0, le=1)
     dropout: Fraction = 0.1
     seed: int = Field(0, ge=0, lt=2**31)
@@ -149,7 +155,7 @@ class FinetuneConfig(Table):
 class EvaluateConfig(Table):
     """`[evaluate]`: a model, its test data, and the gates that the result must pass."""
 
-    task: Literal["sentiment", "classify", "tags", "mlm"] = "sentiment"
+    task: Literal["sentiment", "classify", "tags", "qa", "mlm"] = "sentiment"
     name: str = _free("")
     data: str = _free("")
     model: str = _free("")
@@ -157,6 +163,7 @@ class EvaluateConfig(Table):
     label_column: str = "label"
     tokens_column: str = Field("tokens", description="in columns the first, or a number from 1")
     tags_column: str = Field("tags", description="in columns the last, or a number from 1")
+    on_bad: OnBad = Field("fail", description="what a question that cannot be used does (qa)")
     max_examples: int | None = Field(None, ge=1)
     batch_size: int = _free(64, ge=1, le=65536)
     fail_under: dict[str, float] = _free({})

@@ -4,8 +4,9 @@
     python scripts/stock_check.py read  RUN_FOLDER REFERENCE.npz    where it is not: transformers 5 or 4
 
 `write` records what mlmctl's own loading and attention give for a padded batch; `read` does the same
-with AutoTokenizer, AutoModelForMaskedLM, AutoModelForSequenceClassification and the two pipelines, and
-fails if any logit differs by more than 1e-5 (`scripts/stock_check.sh` runs both, in three environments).
+with AutoTokenizer, the AutoModel class of every head and the pipelines there are in both versions, and fails
+if any logit differs by more than 1e-5 of the largest (`scripts/stock_check.sh` runs both, in three
+environments).
 """
 
 from __future__ import annotations
@@ -29,8 +30,17 @@ MASKED = "the film was [MASK] ."
 TOLERANCE = 1e-5
 
 
+HEADS = {
+    "ForMaskedLM": "masked_lm",
+    "ForSequenceClassification": "sequence_classification",
+    "ForTokenClassification": "token_classification",
+    "ForQuestionAnswering": "question_answering",
+}
+"""End of the class a folder was written for, and of its AutoModel class -> our name of the head."""
+
+
 def write(run: Path, reference: Path) -> None:
-    """Logits of the pretrained and the fine-tuned model by mlmctl's own path, padded batch."""
+    """Logits of the pretrained and the fine-tuned models by mlmctl's own path, padded batch."""
     from transformers import AutoTokenizer
 
     from mlmctl.commands import fill, predict
@@ -38,14 +48,13 @@ def write(run: Path, reference: Path) -> None:
     from mlmctl.engine import model
 
     arrays: dict[str, np.ndarray] = {}
-    for name, head in models(run, "masked_lm", "sequence_classification"):
-        loaded, _ = model.load(run / name, head)
+    for name, kind in models(run):
+        loaded, _ = model.load(run / name, HEADS[kind])
         batch = AutoTokenizer.from_pretrained(run / name)(TEXTS, padding=True, return_tensors="pt")
-        with torch.no_grad():
-            arrays[f"{name}/logits"] = loaded.eval()(**batch).logits.numpy()
+        arrays[f"{name}/logits"] = logits_of(loaded.eval(), batch)
         arrays[f"{name}/input_ids"] = batch["input_ids"].numpy()
         arrays[f"{name}/attention_mask"] = batch["attention_mask"].numpy()
-        if name != "pretrain":
+        if kind == "ForSequenceClassification":
             rows = list(predict.run(run / name, iter(TEXTS), 8, RuntimeConfig()))
             arrays[f"{name}/labels"] = np.array([row["label"] for row in rows])
             arrays[f"{name}/scores"] = np.array([row["score"] for row in rows])
@@ -59,28 +68,24 @@ def read(run: Path, reference: Path) -> None:
     """The same with stock classes only; AssertionError where they differ."""
     assert importlib.util.find_spec("mlmctl") is None, "mlmctl is importable: this environment proves nothing"
     import transformers
-    from transformers import (
-        AutoModelForMaskedLM,
-        AutoModelForSequenceClassification,
-        AutoTokenizer,
-        pipeline,
-    )
+    from transformers import AutoTokenizer, pipeline
 
     arrays = np.load(reference)
     worst = 0.0
-    for name, cls in models(run, AutoModelForMaskedLM, AutoModelForSequenceClassification):
+    for name, kind in models(run):
         tokenizer = AutoTokenizer.from_pretrained(run / name)
         batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
         assert np.array_equal(batch["input_ids"].numpy(), arrays[f"{name}/input_ids"]), f"{name}: ids differ"
-        model = cls.from_pretrained(run / name, dtype=torch.float32).eval()
-        with torch.no_grad():
-            logits = model(**batch).logits.numpy()
+        cls = getattr(transformers, f"AutoModel{kind}")
+        logits = logits_of(cls.from_pretrained(run / name, dtype=torch.float32).eval(), batch)
         # What a model says at padding means nothing, and implementations differ there.
         real = batch["attention_mask"].numpy().astype(bool) if logits.ndim == 3 else slice(None)
         difference = float(np.abs(logits[real] - arrays[f"{name}/logits"][real]).max())
         worst = max(worst, difference)
-        assert difference < TOLERANCE, f"{name}: logits differ by {difference}"
-        if name != "pretrain":
+        assert difference < TOLERANCE * max(1.0, float(np.abs(logits[real]).max())), (
+            f"{name}: logits differ by {difference}"
+        )
+        if kind == "ForSequenceClassification":
             answers = pipeline("text-classification", model=str(run / name))(TEXTS)
             assert [a["label"] for a in answers] == list(arrays[f"{name}/labels"]), f"{name}: {answers}"
             assert np.allclose([a["score"] for a in answers], arrays[f"{name}/scores"], atol=1e-4)
@@ -88,14 +93,27 @@ def read(run: Path, reference: Path) -> None:
     assert [a["token_str"] for a in answers] == list(arrays["fill/tokens"]), answers
     assert np.allclose([a["score"] for a in answers], arrays["fill/probabilities"], atol=1e-5)
     versions = {"transformers": transformers.__version__, "torch": torch.__version__}
-    names = [name for name, _ in models(run, None, None)]
+    names = [name for name, _ in models(run)]
     print(json.dumps({"same": True, "models": names, "worst_logit_difference": worst, **versions}))
 
 
-def models(run: Path, masked_lm: Any, classifier: Any) -> list[tuple[str, Any]]:
-    """The model folders of a run and the class (or head) that each is for."""
-    found = sorted(path.parent.relative_to(run).as_posix() for path in run.glob("finetune/*/config.json"))
-    return [("pretrain", masked_lm), *((name, classifier) for name in found)]
+def logits_of(model: Any, batch: Any) -> np.ndarray:
+    """Logits [B, num_labels], or [B, L, ...]: of every token, or of being first and last of an answer."""
+    with torch.no_grad():
+        output = model(**batch)
+    if "start_logits" in output:
+        return torch.stack([output.start_logits, output.end_logits], dim=-1).numpy()
+    return output.logits.numpy()
+
+
+def models(run: Path) -> list[tuple[str, str]]:
+    """The model folders of a run and the end of the name of the class each was written for."""
+    found = [
+        "pretrain",
+        *sorted(path.parent.relative_to(run).as_posix() for path in run.glob("finetune/*/config.json")),
+    ]
+    classes = (json.loads((run / name / "config.json").read_text())["architectures"][0] for name in found)
+    return [(name, cls[cls.index("For") :]) for name, cls in zip(found, classes, strict=True)]
 
 
 if __name__ == "__main__":

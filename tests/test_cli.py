@@ -67,6 +67,29 @@ def test_five_commands_run_end_to_end_with_no_data_named(shell: Shell) -> None:
     assert len(states) == 6
 
 
+def test_question_answering_runs_end_to_end_with_no_data_named(shell: Shell, trained: Path) -> None:
+    run = ("--run", trained, "--task", "qa", "--json")
+    adapted = shell("finetune", *run, "--epochs", "1").json
+    assert "built-in qa set" in adapted["warnings"][0]
+    assert adapted["metrics"]["share_answers_lost"] < 0.5  # in letters more than words
+    measured = shell("evaluate", *run).json
+    assert measured["metrics"].keys() >= {"exact_match", "f1", "num_examples", "kinds"}
+    folder = Path(measured["artifacts"]["evaluate/qa/qa-test"])
+    assert len(json.loads((folder / "predictions.json").read_text())) == 40
+    gated = shell("evaluate", *run, "--fail-under", "f1=101")
+    assert (gated.code, gated.json["error"]["code"]) == (3, "gate.failed")
+
+
+def test_fault_40_bad_questions_are_refused_or_skipped_by_a_flag(shell: Shell, trained: Path) -> None:
+    asked = {"question": "Which river?", "context": "the old river", "answers": ["the old river"]}
+    data = trained.parent / "qa.jsonl"
+    data.write_text(f"{json.dumps(asked)}\n" * 3 + json.dumps({**asked, "answers": ["sea"]}) + "\n")
+    run = ("--run", trained, "--task", "qa", "--data", data, "--name", "skips", "--epochs", "1")
+    assert "1 of 4 questions are bad" in one_error(shell("finetune", *run), 4)
+    adapted = shell("finetune", *run, "--on-bad", "skip", "--json").json
+    assert (adapted["metrics"]["num_examples"], adapted["metrics"]["num_skipped"]) == (3, 1)
+
+
 def test_the_same_command_again_has_nothing_to_do(shell: Shell, trained: Path) -> None:
     corpus = trained.parent / "corpus.txt"
     again = shell("pretrain", corpus, "--run", trained, "--steps", "3", *SMALL, "--json").json

@@ -18,7 +18,7 @@ from mlmctl.config import FinetuneConfig
 from mlmctl.errors import ArtifactError, DataError, InterruptedRun
 from mlmctl.events import Evaluated, Event, Note, Progress
 from mlmctl.signals import stop
-from mlmctl.stages.finetune import _choose, default_epochs
+from mlmctl.stages.finetune import _choose
 from mlmctl.storage import sha256_file
 from mlmctl.tasks.adapted import TASKS, open_adapted
 from mlmctl.tasks.labelled import Labelled
@@ -251,6 +251,6 @@ def test_fault_38_only_empty_texts_are_refused(encoder: Path, tmp_path: Path) ->
 
 def test_default_epochs_fall_with_the_number_of_examples() -> None:
     counts = [1, 100, 1000, 10_000, 60_000, 10**7]
-    epochs = [default_epochs(count) for count in counts]
+    epochs = [TASKS["sentiment"].epochs(count) for count in counts]
     assert epochs == sorted(epochs, reverse=True)
     assert epochs[-1] >= 1

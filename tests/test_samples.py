@@ -43,8 +43,11 @@ def test_corpus_is_varied_prose() -> None:
     assert "\n\n\n" not in CORPUS
 
 
-def test_questions_have_their_answers_where_they_say() -> None:
-    articles = json.loads(samples.path("qa.json").read_text(encoding="utf-8"))["data"]
+@pytest.mark.parametrize(("name", "num_questions", "num_articles"), [("qa", 41, 12), ("qa-test", 40, 15)])
+def test_questions_have_their_answers_where_they_say(
+    name: str, num_questions: int, num_articles: int
+) -> None:
+    articles = json.loads(samples.path(f"{name}.json").read_text(encoding="utf-8"))["data"]
     ids: list[str] = []
     for article in articles:
         for paragraph in article["paragraphs"]:
@@ -56,8 +59,22 @@ def test_questions_have_their_answers_where_they_say() -> None:
                 for answer in question["answers"]:
                     start = answer["answer_start"]
                     assert context[start : start + len(answer["text"])] == answer["text"]
-    assert len(ids) == len(set(ids)) == 41
-    assert len(articles) == 12
+    assert len(ids) == len(set(ids)) == num_questions
+    assert len(articles) == num_articles
+
+
+def test_no_passage_is_in_the_training_and_the_test_questions() -> None:
+    train, test = (
+        {
+            paragraph["context"]
+            for article in json.loads(content)["data"]
+            for paragraph in article["paragraphs"]
+        }
+        for content in (
+            samples.path(f"{name}.json").read_text(encoding="utf-8") for name in ("qa", "qa-test")
+        )
+    )
+    assert not train & test
 
 
 @pytest.mark.parametrize(("name", "count"), [("tags-train.jsonl", 82), ("tags-test.jsonl", 30)])

@@ -243,7 +243,7 @@ def test_the_commands_run_on_the_built_in_set_and_gate(
     assert made.json["metrics"]["num_types"] == 3
     measured = shell("evaluate", "--task", "tags", "--run", run, "--threads", "1", "--fail-under", "f1=0.99")
     assert measured.code == 3
-    assert "type\tf1\tprecision\trecall" in measured.out
+    assert "types\tf1\tprecision\trecall" in measured.out
     text = io.TextIOWrapper(io.BytesIO(b"the great film\n\nplot\n"), encoding="utf-8")
     monkeypatch.setattr("sys.stdin", text)
     answered = shell("predict", "--model", "tags", "--run", run, "--threads", "1")

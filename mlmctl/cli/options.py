@@ -53,13 +53,16 @@ _FLAGS: dict[str, Flag] = {
     "task": Flag(
         ("{command}.task",),
         str,
-        "What the model is for: sentiment, classify, tags (evaluate also: mlm).",
+        "What the model is for: sentiment, classify, tags, qa (evaluate also: mlm).",
         "NAME",
     ),
-    "data": Flag(("{command}.data",), str, "Labelled data: .jsonl, .csv, .tsv, .parquet, .conll.", "FILE"),
+    "data": Flag(
+        ("{command}.data",), str, "Labelled data: .jsonl .csv .tsv .parquet .conll, SQuAD .json.", "FILE"
+    ),
     "name": Flag(("{command}.name",), str, "Name of the result's folder.", "NAME"),
     "model": Flag(("{command}.model",), str, "A model folder, or its name in the run folder.", "DIR"),
     "max-examples": Flag(("{command}.max_examples",), int, "Use a seeded, stratified sample of this size."),
+    "on-bad": Flag(("{command}.on_bad",), str, "Bad questions (qa): fail, or skip (counted).", "WHAT"),
     "from-scratch": Flag(("{command}.from_scratch",), bool, "Random weights: the supervised baseline."),
     "threads": Flag(("runtime.threads",), int, "CPU threads (default: all that are ours)."),
     "device": Flag(("runtime.device",), str, "auto, cpu, cuda or mps."),
@@ -70,9 +73,10 @@ TOKENIZER = (*CORPUS, "tokenizer-type", "vocab-size", "cased", "tokenizer")
 MASK = (*TOKENIZER, "block-length", "mask-rate")
 PRETRAIN = (*MASK, "preset", "architecture", "budget", "steps", "epochs", "seed", "threads", "device")
 FINETUNE = (
-    "task", "data", "name", "model", "max-examples", "from-scratch", "epochs", "seed", "threads", "device",
+    "task", "data", "name", "model", "max-examples", "on-bad", "from-scratch", "epochs", "seed", "threads",
+    "device",
 )  # fmt: skip
-EVALUATE = ("task", "data", "name", "model", "max-examples", "threads", "device")
+EVALUATE = ("task", "data", "name", "model", "max-examples", "on-bad", "threads", "device")
 
 _RUN = Annotated[
     Path, typer.Option("--run", envvar="MLMCTL_RUN", metavar="DIR", help="The folder all stages share.")

@@ -119,7 +119,8 @@ def show(call: Call, reports: list[StageReport] | None, gates: dict[str, float] 
         rows = [(name, shown(value)) for name, value in metrics.items() if _is_plain(value)]
         call.console.facts([*rows, ("artifact", str(reports[-1].path))])
         _show_confusion(call, metrics)
-        _show_types(call, metrics)
+        _show_parts(call, metrics, "types")
+        _show_parts(call, metrics, "kinds")
     if failures:
         call.fail(GateError("gate.failed", "; ".join(failures)), **result)
     call.done(result)
@@ -134,12 +135,12 @@ def _show_confusion(call: Call, metrics: Mapping[str, Any]) -> None:
     call.console.table(("label \\ predicted", *labels), rows)
 
 
-def _show_types(call: Call, metrics: Mapping[str, Any]) -> None:
-    """Each type of entity in a row, its scores in columns."""
-    if metrics.get("types"):
-        header = next(iter(metrics["types"].values()))
-        rows = [(kind, *map(shown, scores.values())) for kind, scores in metrics["types"].items()]
-        call.console.table(("type", *header), rows)
+def _show_parts(call: Call, metrics: Mapping[str, Any], name: str) -> None:
+    """Each type of entity, or kind of question, in a row, its scores in columns."""
+    if metrics.get(name):
+        header = next(iter(metrics[name].values()))
+        rows = [(part, *map(shown, scores.values())) for part, scores in metrics[name].items()]
+        call.console.table((name, *header), rows)
 
 
 def _is_plain(value: object) -> bool:

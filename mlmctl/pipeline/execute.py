@@ -118,7 +118,9 @@ def decide(run: Path, node: Node, header: Header, force: Collection[str] = ()) -
         raise _refusal(node, "was made with another configuration or input", changes)
     if (work / _REQUEST).exists():
         return Decision("resume", "begun before")
-    begun = sorted((run / WORK).glob(f"{_flat(node.name)}-*/{_REQUEST}"))
+    # What holds no more than the request was refused before it began: the way out may be another flag.
+    others = sorted((run / WORK).glob(f"{_flat(node.name)}-*/{_REQUEST}"))
+    begun = [request for request in others if len(list(request.parent.iterdir())) > 1]
     if begun and not node.replaceable:
         request = json.loads(begun[0].read_text())
         raise _refusal(

@@ -19,7 +19,13 @@ from ..storage import HashCache, sha256_file
 from ..text.corpus import Source, fingerprint, resolve
 
 SPOOL = ".spool"
-_SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet", ".conll")
+_TABLES = (".jsonl", ".csv", ".tsv", ".parquet")
+_SUFFIXES = {
+    "sentiment": _TABLES,
+    "classify": _TABLES,
+    "tags": (".jsonl", ".parquet", ".conll"),
+    "qa": (".json", ".jsonl", ".parquet"),
+}
 _MODEL_FILES = ("config.json", "*.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -68,11 +74,11 @@ def labelled(run: Path, stage: str, task: str, named: str, cache: HashCache, emi
         if not path.is_file():
             what = "is not a file" if path.exists() else "does not exist"
             raise UsageError(
-                "usage.no-data", what, where=named, hint="--data FILE.jsonl|.csv|.tsv|.parquet|.conll"
+                "usage.no-data", what, where=named, hint=f"--data FILE{'|'.join(_SUFFIXES[task])}"
             )
         return Labelled(path, cache.sha256(path))
     stem = task if stage == "finetune" else f"{task}-test"
-    for suffix in _SUFFIXES:
+    for suffix in _SUFFIXES[task]:
         beside = run.resolve().parent / f"{stem}{suffix}"
         if beside.is_file():
             emit(Note(f"no data named: using {beside.name} beside the run folder"))

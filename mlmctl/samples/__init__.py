@@ -9,6 +9,7 @@ LABELLED = {
     "sentiment": _SENTIMENT,
     "classify": _SENTIMENT,
     "tags": {"finetune": "tags-train.jsonl", "evaluate": "tags-test.jsonl"},
+    "qa": {"finetune": "qa.json", "evaluate": "qa-test.json"},
 }
 """Task -> stage -> the file of the set."""
 

@@ -51,6 +51,7 @@ def run(config: EvaluateConfig, stage: Stage) -> dict[str, Any]:
             "num_examples": len(data),
             "num_trained_on": _num_trained_on(stage.inputs["model"], data, stage),
             "share_windowed": features.share_windowed,
+            **features.facts,
             **report.metrics,
         }
         predictions, errors = report.predictions, report.errors

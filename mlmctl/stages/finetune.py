@@ -26,25 +26,17 @@ from ..errors import DataError, UsageError
 from ..events import Emit, Note, Plan
 from ..tasks.adapted import TASKS, Adapted, write_task
 from ..tasks.features import Features
-from ..tasks.task import Data, Task
+from ..tasks.task import Data, Settings, Task
 from ..tasks.work import WindowWork
 from ..text import vocabulary
 from .stage import Stage
 
 _NUM_EVALUATIONS = 8
-_HELD_OUT_FROM, _HELD_OUT_SHARE, _MOST_WATCHED = 2000, 0.05, 500
+_MOST_WATCHED = 500
 _WARMUP_SHARE = 0.1
 _MAX_GRAD_NORM = 1.0
 _EVALUATION_BATCH = 64
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-
-
-def default_epochs(num_examples: int) -> int:
-    """Epochs where none are asked for: 30 up to 100 examples, 11 for 1,000, 4 for 10,000, 3 from 20,000.
-
-    Few labels need many rounds to move the weights at all; many labels give enough steps in few.
-    """
-    return int(np.clip(round(30 * (100 / max(num_examples, 1)) ** 0.44), 3, 30))
 
 
 def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
@@ -58,18 +50,20 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
     examples = _choose(task, task.read(stage.data, config, stage.emit), config)
     settings = task.settings(examples.all, config)
     network, report = _network(task, encoder, config, settings, machine.device)
-    adapted = Adapted(task, settings, network, vocabulary.load(encoder), _block_length(encoder))
+    adapted = Adapted(task, settings, network, vocabulary.load(encoder), _window_length(encoder, config))
     features = adapted.features(examples.learned)
     _tell(report, features, adapted.block_length, stage.emit)
 
+    watch = _Watch(adapted, examples)
     work = WindowWork(features, task.loss, config.batch_size, config.seed)
-    num_epochs = config.epochs or default_epochs(len(examples.learned))
+    num_epochs = config.epochs or task.epochs(len(examples.learned))
+    learning_rate = config.learning_rate or task.learning_rate
     num_steps = max(1, round(num_epochs * work.steps_per_epoch))
     stage.emit(_plan(config, examples, features, network, num_epochs, num_steps))
     trained = loop.train(
         network,
         work,
-        optimizer.adamw(network, learning_rate=config.learning_rate, weight_decay=config.weight_decay),
+        optimizer.adamw(network, learning_rate=learning_rate, weight_decay=config.weight_decay),
         _warm_up_and_decay(num_steps),
         loop.Settings(
             stage=stage.name,
@@ -84,22 +78,20 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
             world_size=machine.world_size,
         ),
         Checkpoints(stage.work, stage.name, stage.emit, environment=stage.environment),
-        evaluate := _evaluation(adapted, examples),
+        watch.evaluate,
         stage.emit,
     )
-    network.eval()
-    if examples.is_held_out:
-        predictions = adapted.predict(adapted.features(examples.watched), _EVALUATION_BATCH)
-        adapted = replace(adapted, settings=task.tune(examples.watched, predictions, settings))
+    adapted, watched = watch.tuned()
     _write(stage, adapted, report, examples.learned, encoder)
     return {
         "num_examples": len(examples.all),
         "num_held_out": len(examples.watched) if examples.is_held_out else 0,
         "share_windowed": features.share_windowed,
+        **features.facts,
         "num_steps": num_steps,
         "num_epochs": num_epochs,
         "train_loss": trained.counters.recent_loss,
-        **evaluate(num_steps).metrics,
+        **watched,
         "num_loaded_tensors": report["num_loaded"],
         "num_new_tensors": len(report["new"]),
         "seconds": trained.seconds,
@@ -126,13 +118,11 @@ def _choose(task: Task, data: Data, config: FinetuneConfig) -> _Examples:
     if not len(data):
         raise DataError("data.empty", "holds no example to learn from: every text is empty")
     data = data.take(task.sample(data, config.max_examples or len(data), config.seed))
-    if len(data) < _HELD_OUT_FROM:
+    held_out = task.hold_out(data, config.seed)
+    if not len(held_out):
         watched = np.arange(0, len(data), -(-len(data) // _MOST_WATCHED))
         return _Examples(data, data, data.take(watched), is_held_out=False)
-    # The learned part is the one that has to represent the data: the only example of a rare label stays.
-    num_held_out = min(_MOST_WATCHED, round(_HELD_OUT_SHARE * len(data)))
-    learned = task.sample(data, len(data) - num_held_out, config.seed)
-    held_out = np.setdiff1d(np.arange(len(data)), learned)
+    learned = np.setdiff1d(np.arange(len(data)), held_out)
     return _Examples(data, data.take(learned), data.take(held_out), is_held_out=True)
 
 
@@ -154,24 +144,45 @@ def _network(
     }
 
 
-def _block_length(encoder: Path) -> int:
-    """The longest input the encoder was trained on; for one made elsewhere, that it has positions for."""
+def _window_length(encoder: Path, config: FinetuneConfig) -> int:
+    """The longest input: what is asked for, or what the encoder was trained on (made elsewhere: can take)."""
+    most = model.num_positions(encoder)
     plan = encoder / "plan.json"
-    if plan.is_file():
-        return int(json.loads(plan.read_bytes())["block_length"])
-    return model.num_positions(encoder)
+    length = int(json.loads(plan.read_bytes())["block_length"]) if plan.is_file() else most
+    if config.window_length is None:
+        return length
+    if config.window_length > most:
+        message = f"{config.window_length} tokens are more than the {most} the encoder has positions for"
+        raise UsageError("usage.window-length", message, where="finetune.window_length")
+    return config.window_length
 
 
-def _evaluation(adapted: Adapted, examples: _Examples) -> Callable[[int], loop.Evaluation]:
-    features = adapted.features(examples.watched)
-    prefix = "held_out" if examples.is_held_out else "train"
+class _Watch:
+    """How the model in training does on the watched examples."""
 
-    def evaluate(step: int) -> loop.Evaluation:
-        predictions = adapted.predict(features, _EVALUATION_BATCH)
-        found = adapted.task.score(examples.watched, predictions, adapted.settings)
-        return loop.Evaluation({f"{prefix}_{found.headline}": found.metrics[found.headline]})
+    def __init__(self, adapted: Adapted, examples: _Examples) -> None:
+        self._adapted = adapted
+        self._examples = examples
+        self._features = adapted.features(examples.watched)
 
-    return evaluate
+    def evaluate(self, step: int) -> loop.Evaluation:
+        return loop.Evaluation(self._metrics(self._predict(), self._adapted.settings))
+
+    def tuned(self) -> tuple[Adapted, dict[str, float]]:
+        """The trained model with what only held-out examples can decide, and its metrics."""
+        adapted, predictions = self._adapted, self._predict()
+        if self._examples.is_held_out:
+            settings = adapted.task.tune(self._examples.watched, predictions, adapted.settings)
+            adapted = replace(adapted, settings=settings)
+        return adapted, self._metrics(predictions, adapted.settings)
+
+    def _predict(self) -> Any:
+        return self._adapted.predict(self._features, _EVALUATION_BATCH)
+
+    def _metrics(self, predictions: Any, settings: Settings) -> dict[str, float]:
+        found = self._adapted.task.score(self._examples.watched, predictions, settings)
+        prefix = "held_out" if self._examples.is_held_out else "train"
+        return {f"{prefix}_{found.headline}": found.metrics[found.headline]}
 
 
 def _warm_up_and_decay(num_steps: int) -> Callable[[int], float]:

@@ -22,11 +22,13 @@ from ..storage import write_file
 from ..text import vocabulary
 from .classify import Classification
 from .features import Features
+from .qa import QuestionAnswering
 from .tags import Tagging
 from .task import Settings, Task
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (Classification("sentiment"), Classification("classify"), Tagging())
+    task.name: task
+    for task in (Classification("sentiment"), Classification("classify"), Tagging(), QuestionAnswering())
 }
 
 _FILE = "task.json"

@@ -28,7 +28,7 @@ from . import labelled
 from .features import Features, windows
 from .inference import over_windows
 from .labelled import Labelled
-from .task import Report, Settings
+from .task import Report, Settings, hold_out_rest, usual_epochs
 
 _NUM_ERRORS = 50
 _DECIMALS = 4  # of probabilities: what threads and padding cannot change
@@ -40,6 +40,7 @@ class Classification:
 
     model_head: Head = "sequence_classification"
     asks: tuple[str, ...] = ("text",)
+    learning_rate = 3e-4
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -62,6 +63,12 @@ class Classification:
             return labelled.sample(data.labels, num_examples, seed)
         except ValueError as error:
             raise DataError("data.too-few", str(error), hint="raise --max-examples") from None
+
+    def epochs(self, num_examples: int) -> float:
+        return usual_epochs(num_examples)
+
+    def hold_out(self, data: Labelled, seed: int) -> NDArray[np.int64]:
+        return hold_out_rest(self, data, seed)
 
     def unlabelled(self, rows: Sequence[Mapping[str, str]]) -> Labelled:
         texts = [row["text"] for row in rows]

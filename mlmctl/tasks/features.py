@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +48,8 @@ class Features:
     offsets: NDArray[np.int32] | None = None
     """Where each token stands in its example's text [num_tokens, 2]: first character, end; for the tasks
     that answer with places."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What reading and cutting have done to the examples, by the name of the metric."""
 
     @property
     def lengths(self) -> NDArray[np.int64]:

@@ -30,7 +30,7 @@ from . import tagged
 from .features import Features
 from .inference import over_tokens
 from .tagged import Tagged
-from .task import Report, Settings
+from .task import Report, Settings, hold_out_rest, usual_epochs
 from .word_windows import word_windows
 
 _NUM_ERRORS = 50
@@ -55,6 +55,7 @@ class Tagging:
     name = "tags"
     model_head: Head = "token_classification"
     asks: tuple[str, ...] = ("text",)
+    learning_rate = 3e-4
 
     def read(
         self,
@@ -74,6 +75,12 @@ class Tagging:
             return tagged.sample(data, num_examples, seed)
         except ValueError as error:
             raise DataError("data.too-few", str(error), hint="raise --max-examples") from None
+
+    def epochs(self, num_examples: int) -> float:
+        return usual_epochs(num_examples)
+
+    def hold_out(self, data: Tagged, seed: int) -> NDArray[np.int64]:
+        return hold_out_rest(self, data, seed)
 
     def unlabelled(self, rows: Sequence[Mapping[str, str]]) -> Tagged:
         return tagged.unlabelled([row["text"] for row in rows])

@@ -22,6 +22,8 @@ from ..events import Emit
 from ..text.specials import Specials
 from .features import Features
 
+_HELD_OUT_FROM, _HELD_OUT_SHARE, _MOST_HELD_OUT = 2000, 0.05, 500
+
 Settings = Mapping[str, Any]
 """What a model must be told beside its weights, as plain JSON: written by finetune, read by all others."""
 
@@ -64,6 +66,8 @@ class Task(Protocol):
     model_head: Head
     asks: tuple[str, ...]
     """The columns, all strings, that a row without an answer has; plain lines will do where it is `text`."""
+    learning_rate: float
+    """Of AdamW, where none is asked for."""
 
     def read(
         self,
@@ -84,6 +88,16 @@ class Task(Protocol):
 
     def sample(self, data: Any, num_examples: int, seed: int) -> NDArray[np.int64]:
         """Numbers (ascending) of a seeded sample that represents the data. DataError if it cannot."""
+        ...
+
+    def epochs(self, num_examples: int) -> float:
+        """Passes over the data, where none are asked for."""
+        ...
+
+    def hold_out(self, data: Any, seed: int) -> NDArray[np.int64]:
+        """Numbers (ascending) of the examples kept out of training, to watch it and to tune on; none where
+        there are too few to spare any.
+        """
         ...
 
     def unlabelled(self, rows: Sequence[Mapping[str, str]]) -> Any:
@@ -125,3 +139,22 @@ class Task(Protocol):
     def score(self, data: Any, predictions: Any, settings: Settings) -> Report:
         """Compare predictions with what the data says."""
         ...
+
+
+def usual_epochs(num_examples: int) -> float:
+    """Epochs for most tasks: 30 up to 100 examples, 11 for 1,000, 4 for 10,000, 3 from 20,000.
+
+    Few labels need many rounds to move the weights at all; many labels give enough steps in few.
+    """
+    return float(np.clip(round(30 * (100 / max(num_examples, 1)) ** 0.44), 3, 30))
+
+
+def hold_out_rest(task: Task, data: Data, seed: int) -> NDArray[np.int64]:
+    """Held out is what a sample leaves: what is learned represents the data (a rare label stays in it)."""
+    learned = task.sample(data, len(data) - num_held_out(len(data)), seed)
+    return np.setdiff1d(np.arange(len(data)), learned)
+
+
+def num_held_out(num_examples: int, at_least: int = _HELD_OUT_FROM, share: float = _HELD_OUT_SHARE) -> int:
+    """How many examples are held out: a share of them, at most 500; none of fewer than `at_least`."""
+    return min(_MOST_HELD_OUT, round(share * num_examples)) if num_examples >= at_least else 0

@@ -125,7 +125,7 @@ def _json_lines(whole: _WholeLines) -> Iterator[Row]:
         number += 1
         row = Row(number, f"{whole.name}:{whole.number}", {})
         try:
-            values = json.loads(line, parse_constant=_no_constant)
+            values = json.loads(line, parse_constant=no_constant)
         except (ValueError, RecursionError) as error:
             row.fail("data.broken-row", f"is not JSON ({error})")
         if not isinstance(values, dict):
@@ -133,7 +133,8 @@ def _json_lines(whole: _WholeLines) -> Iterator[Row]:
         yield Row(number, row.where, values)
 
 
-def _no_constant(name: str) -> NoReturn:
+def no_constant(name: str) -> NoReturn:
+    """For `json.loads`: NaN and Infinity are no JSON."""
     raise ValueError(f"{name} is not a JSON value")
 
 

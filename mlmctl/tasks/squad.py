@@ -1,0 +1,334 @@
+"""Questions about passages, read from SQuAD's JSON or from rows: every fault is found and counted.
+
+`.json` is SQuAD version 1 or 2: an object whose `data` is the list of articles, or that list alone.
+`.jsonl` and `.parquet` have a question a row: `question`, `context`, `answers`, and `id` if there is one.
+Whether there are questions without an answer is seen from the questions, not from the version that a
+file says it has.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import EvaluateConfig, FinetuneConfig
+from ..errors import DataError
+from ..events import Emit, Note
+from ..text.corpus import shown
+from ..text.rows import no_constant
+from . import tables
+from .labelled import text_hash
+
+_ROWS = (".jsonl", ".parquet")
+_MOST_CHARACTERS = 2**29  # SQuAD 2.0 has 42 million
+_FAULTS = {
+    "missing_key": "lack a key, or have a value of the wrong type under it",
+    "duplicate_id": "have an id that was there before",
+    "blank": "have a blank question, context or answer",
+    "no_unicode": "hold half a surrogate pair",
+    "absent_answer": "have an answer that is not in the context",
+    "ambiguous_answer": "have an answer that is not where it is said to be, but at several other places",
+    "contradiction": "are said to have no answer and have one, or the reverse",
+}
+"""What can be wrong with a question, in the words of the message."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A gold answer: its text, and where it starts in the context (in characters)."""
+
+    text: str
+    start: int
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Questions about passages, in the order of the file."""
+
+    ids: Sequence[str]
+    questions: Sequence[str]
+    contexts: Sequence[str]
+    """The passages, each once."""
+    context_of: NDArray[np.int64]
+    """Which passage each question is about [num_examples]."""
+    answers: Sequence[tuple[Answer, ...]]
+    """The gold answers of each question; none if it cannot be answered from its passage."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What was found in the file: counts, as they stand in the metrics."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, numbers: NDArray[np.int64]) -> Questions:
+        """The questions of these numbers (from 0), in this order, with the passages they are about."""
+        used, context_of = np.unique(self.context_of[numbers], return_inverse=True)
+        return replace(
+            self,
+            ids=[self.ids[n] for n in numbers],
+            questions=[self.questions[n] for n in numbers],
+            contexts=[self.contexts[n] for n in used],
+            context_of=context_of.astype(np.int64),
+            answers=[self.answers[n] for n in numbers],
+        )
+
+    @property
+    def is_answerable(self) -> NDArray[np.bool_]:
+        """Which questions have an answer [num_examples]."""
+        return np.array([bool(answers) for answers in self.answers], dtype=np.bool_)
+
+    @property
+    def hashes(self) -> NDArray[np.uint64]:
+        """A hash of each question's passage [num_examples]: who was trained on the passage has an advantage,
+        whatever the question.
+        """
+        of_context = np.array([text_hash(context) for context in self.contexts], dtype=np.uint64)
+        return of_context[self.context_of]
+
+
+def read(path: Path, config: FinetuneConfig | EvaluateConfig, emit: Emit) -> Questions:
+    """All questions of a file; those that cannot be used are refused or left out (`on_bad`), and told.
+
+    An offset that is wrong is repaired if it can mean one place only: the answer occurs once, or the
+    offset counts bytes. DataError for a file that is not of the stated form, for bad questions unless
+    `on_bad` is `skip`, and if nothing is left.
+    """
+    name = shown(str(path))
+    reader = _Reader()
+    version: object = None
+    if tables.suffix(path) in _ROWS:
+        for row in tables.read(path, _ROWS):
+            reader.add({"id": str(row.number), **row.values}, row.values, row.where)
+    else:
+        version, articles = _articles(*tables.content(path, (".json", *_ROWS)))
+        for where, found, paragraph in _questions(articles):
+            reader.add(found, paragraph, f"{name}: {where}")
+    if reader.faults and config.on_bad == "fail":
+        raise DataError(
+            "data.bad-questions",
+            f"{reader.faults.total():,} of {len(reader.ids) + reader.faults.total():,} questions are bad, "
+            f"first: {reader.first_fault}; in all {reader.told()}",
+            where=reader.first_place,
+            hint="--on-bad skip leaves them out",
+        )
+    if not reader.ids:
+        raise DataError("data.empty", "holds no question that can be used", where=name)
+    data = reader.questions()
+    _tell(reader, data, version, emit)
+    return data
+
+
+class _Fault(Exception):
+    """What is wrong with one question: one of `_FAULTS`, and what exactly."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class _Reader:
+    """Collects questions, and counts what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.faults: Counter[str] = Counter()
+        self.first_fault = self.first_place = ""
+        self.num_repaired = self.num_in_bytes = 0
+        self._questions: list[str] = []
+        self._answers: list[tuple[Answer, ...]] = []
+        self._contexts: dict[str, int] = {}
+        self._context_of: list[int] = []
+        self._seen: set[str] = set()
+
+    def add(self, found: object, paragraph: object, where: str) -> None:
+        """Take a question (an object with `question`, `id`, `answers`) about the `context` of a paragraph."""
+        try:
+            self._add(found, paragraph)
+        except _Fault as fault:
+            self.faults[fault.kind] += 1
+            if not self.first_fault:
+                self.first_fault, self.first_place = str(fault), where
+
+    def _add(self, found: object, paragraph: object) -> None:
+        context = _text(paragraph, "context")
+        question = _text(found, "question")
+        number = _text(found, "id")
+        if number in self._seen:
+            raise _Fault("duplicate_id", f"the id {shown(number)!r} was there before")
+        self._seen.add(number)
+        assert isinstance(found, dict)
+        is_impossible = found.get("is_impossible")
+        if not isinstance(is_impossible, bool | None):
+            raise _Fault("missing_key", "is_impossible is neither true nor false")
+        given = _pairs(found.get("answers", [] if is_impossible else None))
+        if is_impossible is not None and is_impossible == bool(given):
+            raise _Fault("contradiction", f"is_impossible is {is_impossible} with {len(given)} answers")
+        located = [_locate(context, text, start) for text, start in given]
+        self.num_repaired += sum(how == "repaired" for _, how in located)
+        self.num_in_bytes += sum(how == "bytes" for _, how in located)
+        self.ids.append(number)
+        self._questions.append(question)
+        self._answers.append(tuple(answer for answer, _ in located))
+        self._context_of.append(self._contexts.setdefault(context, len(self._contexts)))
+
+    def told(self) -> str:
+        """The faults in words, the most frequent first."""
+        return "; ".join(f"{count:,} {_FAULTS[kind]}" for kind, count in self.faults.most_common())
+
+    def questions(self) -> Questions:
+        data = Questions(
+            self.ids,
+            self._questions,
+            list(self._contexts),
+            np.array(self._context_of, dtype=np.int64),
+            self._answers,
+        )
+        return replace(
+            data,
+            facts={
+                "num_unanswerable": int((~data.is_answerable).sum()),
+                "num_skipped": self.faults.total(),
+                "num_offsets_repaired": self.num_repaired,
+                "num_offsets_in_bytes": self.num_in_bytes,
+                **_repetitions(data),
+                "skipped": dict(sorted(self.faults.items())),
+            },
+        )
+
+
+def _text(holder: object, key: str) -> str:
+    value = holder.get(key) if isinstance(holder, dict) else None
+    if key == "id" and isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise _Fault("missing_key", f"{key} is " + ("not there" if value is None else "not a string"))
+    if not value.strip():
+        raise _Fault("blank", f"{key} is blank")
+    return _unicode(value)
+
+
+def _unicode(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _Fault("no_unicode", "half a surrogate pair is no text") from None
+    return text
+
+
+def _pairs(answers: object) -> list[tuple[str, object]]:
+    """(text, start) of answers in any of their usual forms; a start that is not said is None."""
+    if isinstance(answers, dict):  # {"text": [...], "answer_start": [...]}
+        texts, starts = answers.get("text"), answers.get("answer_start")
+        if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)):
+            raise _Fault("missing_key", "answers has no lists text and answer_start of one length")
+        answers = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+    if not isinstance(answers, list):
+        raise _Fault("missing_key", "answers is " + ("not there" if answers is None else "not a list"))
+    return [
+        (answer, None) if isinstance(answer, str) else (_text(answer, "text"), answer.get("answer_start"))
+        for answer in answers
+    ]
+
+
+def _locate(context: str, text: str, start: object) -> tuple[Answer, str]:
+    """The answer at its place, and how it was found: `said`, `bytes` or `repaired`."""
+    if not _unicode(text).strip():
+        raise _Fault("blank", "an answer is blank")
+    place = start if isinstance(start, int) and not isinstance(start, bool) and start >= 0 else None
+    if place is not None and context.startswith(text, place):
+        return Answer(text, place), "said"
+    first = context.find(text)
+    if first < 0:
+        raise _Fault("absent_answer", f"the answer {shown(text)[:60]!r} is not in the context")
+    if context.find(text, first + 1) < 0:
+        in_bytes = place is not None and len(context[:first].encode()) == place
+        return Answer(text, first), "bytes" if in_bytes else "repaired"
+    if place is not None:
+        before = context.encode()[:place]
+        if context.encode().startswith(text.encode(), place):
+            return Answer(text, len(before.decode())), "bytes"
+    raise _Fault(
+        "ambiguous_answer", f"the answer {shown(text)[:60]!r} is not at {place}, but at several places"
+    )
+
+
+def _articles(text: str, name: str) -> tuple[object, list[Any]]:
+    """The version and the articles of a SQuAD file. DataError if it is not one."""
+
+    def refuse(found: str, hint: str | None = None) -> NoReturn:
+        raise DataError("data.not-squad", found, where=name, hint=hint)
+
+    if len(text) > _MOST_CHARACTERS:
+        refuse(f"has more than {_MOST_CHARACTERS:,} characters", "questions a line (.jsonl) are read singly")
+    try:
+        content = json.loads(text, parse_constant=no_constant)
+    except json.JSONDecodeError as error:
+        refuse(f"is not JSON: {error}")
+    except (ValueError, RecursionError) as error:
+        refuse(f"is not JSON that can be read: {error}")
+    articles = content.get("data") if isinstance(content, dict) else content
+    if not isinstance(articles, list):
+        refuse("is not SQuAD's JSON: an object with the list data, or that list")
+    if articles and all(isinstance(article, dict) and "question" in article for article in articles):
+        refuse("is a list of questions, not of articles", "write them one a line into a .jsonl file")
+    return (content.get("version") if isinstance(content, dict) else None), articles
+
+
+def _questions(articles: Sequence[Any]) -> Iterator[tuple[str, object, object]]:
+    """(place, question, paragraph) of all questions; what holds none where it should is one bad question."""
+    for a, article in enumerate(articles):
+        for p, paragraph in enumerate(_list(article, "paragraphs")):
+            for q, question in enumerate(_list(paragraph, "qas")):
+                yield f"data[{a}].paragraphs[{p}].qas[{q}]", question, paragraph
+
+
+def _list(holder: object, key: str) -> Sequence[Any]:
+    """The list under a key; one None, which is no question, if there is none."""
+    value = holder.get(key) if isinstance(holder, dict) else None
+    return value if isinstance(value, list) else [None]
+
+
+def _repetitions(data: Questions) -> dict[str, int]:
+    """Questions that repeat one about the same passage, and those asked with no answer in common."""
+    answers: dict[tuple[int, int], list[set[str]]] = {}
+    for question, context, given in zip(data.questions, data.context_of.tolist(), data.answers, strict=True):
+        texts = {answer.text.casefold() for answer in given} or {""}
+        answers.setdefault((context, text_hash(question)), []).append(texts)
+    return {
+        "num_repeated": len(data) - len(answers),
+        "num_contradicting": sum(not set.intersection(*texts) for texts in answers.values()),
+    }
+
+
+def _tell(reader: _Reader, data: Questions, version: object, emit: Emit) -> None:
+    facts = data.facts
+    if facts["num_skipped"]:
+        emit(Note(f"{facts['num_skipped']:,} bad questions are left out: {reader.told()}", "warning"))
+    if count := facts["num_offsets_repaired"] + facts["num_offsets_in_bytes"]:
+        in_bytes = facts["num_offsets_in_bytes"]
+        emit(
+            Note(
+                f"{count:,} answer offsets were wrong and are repaired ({in_bytes:,} counted bytes)",
+                "warning",
+            )
+        )
+    if facts["num_contradicting"]:
+        message = f"{facts['num_contradicting']:,} questions are asked again with no answer in common"
+        emit(Note(message, "warning"))
+    elif facts["num_repeated"]:
+        emit(Note(f"{facts['num_repeated']:,} questions repeat an earlier one about the same passage"))
+    if facts["num_unanswerable"] and isinstance(version, str) and version.lstrip("v").startswith("1"):
+        message = (
+            f"{facts['num_unanswerable']:,} questions have no answer, which version {shown(version)} has not"
+        )
+        emit(Note(message, "warning"))
