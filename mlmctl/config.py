@@ -42,6 +42,7 @@ Rate = Annotated[float, Field(gt=0.0, le=0.95)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 OnBad = Literal["fail", "skip"]
 Preset = Literal["tiny", "mini", "small", "base"]
+MaskUnit = Literal["token", "word", "span"]
 
 
 class Table(BaseModel):
@@ -92,6 +93,8 @@ class MaskConfig(Table):
     valid_fraction: Fraction = Field(0.01, description="share of documents held out, by content hash")
     rate_start: Rate = Field(0.30, description="share of tokens masked before the decay begins")
     rate_end: Rate = Field(0.15, description="share masked at the end of the decay")
+    unit: MaskUnit = Field("token", description="what is hidden as a whole, in training")
+    span_length: float = Field(3.8, ge=1.0, le=8.0, description="mean words a span, clipped at 10")
     num_valid_blocks: int = Field(512, ge=1, le=1_000_000, description="most blocks frozen")
     seed: int = Field(0, ge=0, lt=2**31, description="of the frozen validation masks")
 

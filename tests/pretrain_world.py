@@ -12,17 +12,21 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from mlmctl.config import PretrainConfig, RuntimeConfig
 from mlmctl.events import Event
 from mlmctl.stages.stage import Stage
-from mlmctl.text import masking
+from mlmctl.text import policy
 from mlmctl.text.blocks import Blocks, BlockWriter
 from mlmctl.text.specials import NAMES, Specials
+from mlmctl.text.units import TOKENS, Units
 
 LENGTH = 16
 VOCAB_SIZE = 96
 SPECIALS = Specials(0, 1, 2, 3, 4, VOCAB_SIZE)
 
 
-def make_inputs(root: Path, num_documents: int = 40) -> dict[str, Path]:
-    """Folders `mask/blocks`, `mask/policy`, `tokenizer` of a language of repeated number sequences."""
+def make_inputs(root: Path, num_documents: int = 40, units: Units = TOKENS) -> dict[str, Path]:
+    """Folders `mask/blocks`, `mask/policy`, `tokenizer` of a language of repeated number sequences.
+
+    Tokens are words to the tokenizer; by the stored bits half of them continue a word.
+    """
     folders = {name: root / name for name in ("mask/blocks", "mask/policy", "tokenizer")}
     for folder in folders.values():
         folder.mkdir(parents=True)
@@ -40,26 +44,20 @@ def make_inputs(root: Path, num_documents: int = 40) -> dict[str, Path]:
         with BlockWriter(folders["mask/blocks"], split, LENGTH, SPECIALS) as writer:
             for _ in range(number):
                 document = 5 + (random.integers(90) + np.arange(random.integers(5, 40))) % (VOCAB_SIZE - 5)
-                ones = np.ones(len(document), bool)
-                writer.add(document.astype(np.int64), np.array([len(document)]), ones)
+                writer.add(document.astype(np.int64), np.array([len(document)]), document % 10 < 5)
         facts[f"num_{split}_blocks"] = writer.num_blocks
         counts = writer.counts if split == "train" else counts
     np.save(folders["mask/blocks"] / "unigrams.npy", counts)
     (folders["mask/blocks"] / "blocks.json").write_text(json.dumps(facts))
 
     valid = Blocks.open(folders["mask/blocks"], "valid")
-    numbers = np.arange(valid.num_blocks)
-    masked = masking.mask_tokens(
-        valid.rows(numbers),
-        masking.block_keys(0, np.zeros_like(numbers), numbers),
-        0.15,
-        SPECIALS,
-        masking.capacity(LENGTH, 0.15),
-    )
-    policy = folders["mask/policy"]
-    np.save(policy / "valid.input_ids.npy", masked.input_ids.astype(np.uint16))
-    np.save(policy / "valid.labels.npy", masked.dense_labels().astype(np.int32))
-    (policy / "policy.json").write_text(json.dumps({"rate_start": 0.3, "rate_end": 0.15}))
+    numbers = policy.frozen_numbers(valid, 100, 0)
+    masked = policy.sample(valid, numbers, policy.VALID_RATE, 0).masked
+    folder = folders["mask/policy"]
+    np.save(folder / "valid.input_ids.npy", masked.input_ids.astype(np.uint16))
+    np.save(folder / "valid.labels.npy", masked.dense_labels().astype(np.int32))
+    rules = policy.Policy(0.3, 0.15, units, 0, len(numbers))
+    (folder / "policy.json").write_text(json.dumps(rules.to_json(valid)))
 
     vocabulary = dict(zip(NAMES.values(), range(5), strict=True))
     letters = "abcdefghij"

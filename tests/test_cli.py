@@ -107,11 +107,15 @@ def test_more_steps_continue_and_fewer_are_refused(shell: Shell, tmp_path: Path)
     assert "this run has 10" in one_error(shell("pretrain", corpus, "--steps", "3", *SMALL), 2)
 
 
-def test_another_mask_rate_tokenizes_nothing_again(shell: Shell, tmp_path: Path) -> None:
+def test_another_rate_or_unit_tokenizes_nothing_again(shell: Shell, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c.txt")
     shell("mask", corpus, "--vocab-size", "100", "--block-length", "32")
-    stages = shell("mask", "--mask-rate", "0.2", "--json").json["stages"]
-    assert [stage["status"] for stage in stages] == ["fresh", "fresh", "ran"]
+    for flag, value in (("--mask-rate", "0.2"), ("--mask-unit", "span"), ("--mask-unit", "word")):
+        made = shell("mask", flag, value, "--json").json
+        assert [stage["status"] for stage in made["stages"]] == ["fresh", "fresh", "ran"]
+    assert made["metrics"]["words_hidden_whole"] == 1
+    assert json.loads(Path("run/mask/policy/policy.json").read_text())["rate_end"] == 0.2
+    assert "mask.unit" in one_error(shell("mask", "--mask-unit", "sentence"), 2)
 
 
 def test_a_pinned_tokenizer_is_used_as_it_is(shell: Shell, trained: Path, tmp_path: Path) -> None:

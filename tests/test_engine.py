@@ -24,6 +24,7 @@ from mlmctl.engine.architectures import ARCHITECTURES
 from mlmctl.errors import ArtifactError, ResourceError, UsageError
 from mlmctl.measure import masked_lm as measure
 from mlmctl.text.blocks import Blocks
+from mlmctl.text.units import Units
 
 IDS = {"pad": 0, "cls": 2, "sep": 3}
 CPU = torch.device("cpu")
@@ -39,11 +40,14 @@ def tiny(
     return encoder
 
 
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> masked_lm.MaskedLanguageWork:
+@pytest.fixture(scope="module", params=["token", "word", "span"])
+def work(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> masked_lm.MaskedLanguageWork:
     inputs = make_inputs(tmp_path_factory.mktemp("inputs"))
     blocks = Blocks.open(inputs["mask/blocks"], "train")
-    return masked_lm.MaskedLanguageWork(blocks, 3, 10, 3, lambda step: 0.3 if step < 5 else 0.2)
+    units = Units(request.param)
+    return masked_lm.MaskedLanguageWork(blocks, 3, 10, 3, lambda step: 0.3 if step < 5 else 0.2, units)
 
 
 # attention
@@ -218,7 +222,7 @@ def test_the_sparse_loss_and_its_gradients_are_those_of_the_dense_stock_model(wo
             torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
 
 
-def test_the_total_weight_is_known_without_the_masks(work) -> None:
+def test_the_total_weight_is_that_of_all_micro_batches(work) -> None:
     for step in (0, 4, 5):
         batches = [work.micro_batch(step, number) for number in range(work.num_micro_batches(step))]
         assert work.total_weight(step) == sum(float(batch["weights"].sum()) for batch in batches)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from vocabularies import KINDS, TEXT, trained
 
 from mlmctl.config import CorpusConfig, MaskConfig, TokenizerConfig
 from mlmctl.errors import ArtifactError, DataError, ResourceError
@@ -21,6 +23,8 @@ from mlmctl.text.blocks import Blocks
 from mlmctl.text.corpus import resolve
 from mlmctl.text.masking import IGNORED
 from mlmctl.text.packing import unpack
+from mlmctl.text.specials import NAMES
+from mlmctl.text.vocabulary import Kind
 
 WORDS = "the a film story actor scene good bad great dull was is had and of in with very more".split()  # noqa: SIM905
 CONFIG = MaskConfig(block_length=16, valid_fraction=0.1)
@@ -258,6 +262,73 @@ def test_preview_and_export(world: World, tmp_path: Path) -> None:
         row = train.ids[number]
         assert merged == row[row != train.specials.pad].tolist()
     assert not list(tmp_path.glob(".tmp-*"))
+
+
+def metaspace(texts: list[str]) -> Tokenizer:
+    """BPE as SentencePiece has it: a mark for the blank that a word begins with."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer, made.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    trainer = trainers.BpeTrainer(vocab_size=100, special_tokens=list(NAMES.values()), show_progress=False)
+    made.train_from_iterator(texts, trainer)
+    return made
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "metaspace"])
+@pytest.mark.parametrize("unit", ["word", "span"])
+def test_words_are_hidden_whole_whatever_the_tokenizer(tmp_path: Path, kind: str, unit: str) -> None:
+    text = some_text(200).replace("great", "größer")
+    world = World(tmp_path, text, vocab_size=300 if kind == "bpe" else 100)
+    if kind == "metaspace":
+        (world.run / "tokenizer").mkdir(parents=True)
+        vocabulary.save(metaspace(text.splitlines()).to_str(), world.run / "tokenizer")
+    else:
+        world.tokenizer(type=kind)
+    config = MaskConfig(block_length=32, valid_fraction=0.1, unit=unit, span_length=2.0)
+    world.blocks(config)
+    world.policy(config)
+    audits = json.loads((world.run / "mask/policy/audit.json").read_text())
+    assert audits["train"]["masked_words"]["share_hidden_whole"] == 1
+    assert audits["valid"]["masked_words"]["share_hidden_whole"] < 1
+    assert audits["valid"]["masked_units"]["mean_tokens"] == 1
+    mean_words = audits["train"]["masked_units"]["mean_words"]
+    assert mean_words == 1 if unit == "word" else 1.2 < mean_words < 2
+    assert not world.warnings()
+
+    known = {*WORDS, "größer", *map(str, range(200))}
+    hidden = []
+    for row in showing.preview(world.run / "tokenizer", world.run / "mask", 50):
+        line = "".join(part for part, _ in row)
+        assert line.startswith("[CLS] ")
+        for part, colour in row:
+            if colour == showing.COLOURS["mask"]:
+                masks, words = part.removeprefix("[").removesuffix("]").split("←")
+                hidden += words.split()
+                assert len(masks.split()) >= len(words.split())
+                assert unit == "span" or len(words.split()) == 1
+    # A part of a word is one that a block's border cut, or whose other part was replaced or kept.
+    assert sum(word in known for word in hidden) > 0.6 * len(hidden)
+    assert "größer" in hidden
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_text_of_tokens_is_that_of_the_whole(kind: Kind) -> None:
+    reader = trained(261 if kind == "bpe" else None, kind=kind)  # a token for each byte and no merges
+    specials = vocabulary.special_ids(reader)
+    ids = reader.encode(TEXT, add_special_tokens=False).ids
+    texts = showing.running_text(reader, [specials.cls, *ids, specials.sep], specials)
+    assert "".join(texts[1:-1]).strip() == reader.decode(ids, skip_special_tokens=False)
+    assert (texts[0], texts[-1]) == ("[CLS]", " [SEP]")
+    assert len(texts) == len(ids) + 2
+
+
+def test_words_too_long_for_the_rate_are_told(tmp_path: Path) -> None:
+    world = World(tmp_path, some_text(100))
+    world.tokenizer()
+    (tmp_path / "corpus.txt").write_text("\n".join(some_text(60, seed).replace(" ", "") for seed in range(9)))
+    config = MaskConfig(block_length=16, unit="word", rate_start=0.15)
+    world.blocks(config)
+    world.policy(config)
+    assert "of the tokens are masked, not 15.0%" in world.warnings()
 
 
 def test_fault_20_blocks_of_another_shape_are_refused(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -10,19 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pretrain_world import Run, config, make_inputs
+from pretrain_world import LENGTH, Run, config, make_inputs
 from tokenizers import Tokenizer
 from transformers import AutoModelForMaskedLM
 
 from mlmctl.commands import fill
 from mlmctl.config import RuntimeConfig
-from mlmctl.engine import calibrate, loop, model, plan
+from mlmctl.engine import calibrate, evaluate_mlm, loop, model, plan
 from mlmctl.engine.evaluate_mlm import FrozenMasks, evaluate
 from mlmctl.errors import ArtifactError, DataError, DivergedError, InterruptedRun, ResourceError, UsageError
 from mlmctl.events import Evaluated, Note, Plan
 from mlmctl.signals import StopRequest
 from mlmctl.stages import pretrain
 from mlmctl.storage import sha256_file
+from mlmctl.text.masking import IGNORED
 
 STATE = ("model.safetensors", "optimizer.safetensors", "state.json")
 
@@ -302,6 +304,29 @@ def test_the_final_loss_is_that_of_the_dense_stock_model(whole: Run, inputs: dic
         ).loss
     ours = evaluate(stock, masks, torch.device("cpu"))["valid_loss"]
     assert ours == pytest.approx(float(dense), abs=1e-5)
+
+
+def test_the_filled_word_is_whole_by_the_stored_word_starts(whole: Run, inputs: dict[str, Path]) -> None:
+    masks = FrozenMasks.open(inputs["mask/policy"], inputs["mask/blocks"])
+    tokenizer = Tokenizer.from_file(str(whole.root / "out/tokenizer.json"))
+    encoder, _ = model.load(whole.root / "out", "masked_lm")
+    num_samples = 0
+    for row, labels in enumerate(masks.labels):
+        text_ids, starts = evaluate_mlm._text(masks, row)
+        restored = np.where(labels == IGNORED, masks.input_ids[row], labels)
+        assert np.array_equal(text_ids, restored)
+        alone = starts[:-1] & starts[1:] & masks.specials.is_ordinary[text_ids[:-1]]
+        for at in range(LENGTH - 1):
+            only = np.arange(LENGTH) == at
+            found = evaluate_mlm._whole_word(only & starts, text_ids, starts, tokenizer)
+            assert found == (at if alone[at] else None)
+        sample = evaluate_mlm.filled_sentence(encoder, masks, tokenizer, row, torch.device("cpu"))
+        shown = re.search(r"\[(\w+)\](?: \((\w+)\))?", sample)
+        assert bool(shown) == bool((alone & (labels[:-1] != IGNORED)).any())
+        if shown:
+            num_samples += 1
+            assert tokenizer.token_to_id(shown[2] or shown[1]) in labels[:-1][alone]
+    assert num_samples
 
 
 def test_fill_gives_probable_tokens_for_each_mask_and_refuses_a_text_without(whole: Run) -> None:

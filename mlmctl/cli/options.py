@@ -43,6 +43,7 @@ _FLAGS: dict[str, Flag] = {
     "tokenizer": Flag(("tokenizer.path",), str, "Use this tokenizer folder instead of training one.", "DIR"),
     "block-length": Flag(("mask.block_length",), int, "Tokens a block."),
     "mask-rate": Flag(("mask.rate_start", "mask.rate_end"), float, "Share of tokens masked, constant."),
+    "mask-unit": Flag(("mask.unit",), str, "What is hidden as a whole: token, word or span.", "NAME"),
     "unit": Flag(("corpus.unit",), str, "A document is a line, a paragraph or a file (auto: looked up)."),
     "text-column": Flag(
         ("corpus.text_column",), str, "Column with the text, in files that have columns.", "NAME"
@@ -70,7 +71,7 @@ _FLAGS: dict[str, Flag] = {
 
 CORPUS = ("unit", "text-column", "encoding", "encoding-errors")
 TOKENIZER = (*CORPUS, "tokenizer-type", "vocab-size", "cased", "tokenizer")
-MASK = (*TOKENIZER, "block-length", "mask-rate")
+MASK = (*TOKENIZER, "block-length", "mask-rate", "mask-unit")
 PRETRAIN = (*MASK, "preset", "architecture", "budget", "steps", "epochs", "seed", "threads", "device")
 FINETUNE = (
     "task", "data", "name", "model", "max-examples", "on-bad", "from-scratch", "epochs", "seed", "threads",

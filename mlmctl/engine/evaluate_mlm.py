@@ -16,12 +16,12 @@ from torch import nn
 from ..errors import ArtifactError
 from ..measure import masked_lm
 from ..signals import StopRequest, stop
-from ..text import pieces
 from ..text.blocks import Blocks
 from ..text.masking import IGNORED
 from ..text.npy import open_array
-from ..text.pieces import Pieces
+from ..text.policy import Policy, frozen_numbers
 from ..text.specials import Specials
+from ..text.units import whole_words
 from .masked_lm import sparse_logits, to_batch
 
 _TOKENS_PER_BATCH = 2048
@@ -36,7 +36,10 @@ class FrozenMasks:
     """[num_blocks, block_length], masked."""
     labels: NDArray[np.int32]
     """[num_blocks, block_length], -100 where nothing is predicted."""
-    specials: Specials
+    blocks: Blocks
+    """The validation split."""
+    numbers: NDArray[np.int64]
+    """[num_blocks] which of `blocks` they are."""
     baselines: Mapping[str, float]
     """unigram_loss and uniform_loss of all blocks."""
 
@@ -44,16 +47,22 @@ class FrozenMasks:
     def open(cls, policy: Path, blocks_folder: Path) -> FrozenMasks:
         """From the artifacts `mask/policy` and `mask/blocks`. ArtifactError if they do not fit."""
         blocks = Blocks.open(blocks_folder, "valid")
+        rules = Policy.read(policy)
+        numbers = frozen_numbers(blocks, rules.num_frozen_blocks, rules.seed)
         input_ids = open_array(policy / "valid.input_ids.npy", blocks.ids.dtype)
         labels = open_array(policy / "valid.labels.npy", np.dtype(np.int32))
-        if input_ids.shape != labels.shape or input_ids.shape[1] != blocks.block_length:
+        if not input_ids.shape == labels.shape == (len(numbers), blocks.block_length):
             raise ArtifactError("artifact.shape", "the frozen masks do not fit the blocks", where=str(policy))
         counts = blocks.unigrams(blocks_folder)
         baselines = {
             "unigram_loss": masked_lm.unigram_loss(labels[labels != IGNORED], counts),
             "uniform_loss": masked_lm.uniform_loss(len(counts)),
         }
-        return cls(input_ids, labels, blocks.specials, baselines)
+        return cls(input_ids, labels, blocks, numbers, baselines)
+
+    @property
+    def specials(self) -> Specials:
+        return self.blocks.specials
 
     @property
     def num_tokens(self) -> int:
@@ -107,10 +116,9 @@ def filled_sentence(
     `number` chooses the block. The right word follows in parentheses where the guess is another.
     """
     row = number % len(masks.labels)
-    ids = np.asarray(masks.input_ids[row], np.int64)
     labels = np.asarray(masks.labels[row])
-    text_ids = np.where(labels == IGNORED, ids, labels)  # what was there before anything was masked
-    place = _whole_word(labels, text_ids, pieces.of(tokenizer))
+    text_ids, starts = _text(masks, row)
+    place = _whole_word((labels != IGNORED) & starts, text_ids, starts, tokenizer)
     if place is None:
         return ""
     hidden = text_ids.copy()
@@ -118,7 +126,7 @@ def filled_sentence(
     batch = to_batch(hidden[None], masks.specials.pad)
     batch["positions"] = torch.tensor([place])
     guess = int(sparse_logits(model, {name: t.to(device) for name, t in batch.items()})[0].argmax())
-    first, end = _sentence(text_ids, place, masks.specials)
+    first, end = _window(text_ids, starts, place, masks.specials)
     left, right, true = (
         tokenizer.decode(some.tolist()).strip()
         for some in (text_ids[first:place], text_ids[place + 1 : end], text_ids[place : place + 1])
@@ -128,20 +136,40 @@ def filled_sentence(
     return f"{left} [{filled}]{told} {right}".strip()
 
 
-def _sentence(text_ids: NDArray[Any], place: int, specials: Specials) -> tuple[int, int]:
-    """The window around a place that stays in its document: (first, end)."""
+def _text(masks: FrozenMasks, row: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The ids of a frozen block before it was masked, and where a word or a special token is: [L] each."""
+    numbers = masks.numbers[[row]]
+    ids = masks.blocks.rows(numbers)
+    is_ordinary = masks.specials.is_ordinary[ids]
+    starts = whole_words(is_ordinary, masks.blocks.word_starts(numbers)) | ~is_ordinary
+    return ids[0], starts[0]
+
+
+def _window(
+    text_ids: NDArray[np.int64], starts: NDArray[np.bool_], place: int, specials: Specials
+) -> tuple[int, int]:
+    """The whole words around a place that are of its document: (first, end)."""
     breaks = np.flatnonzero(np.isin(text_ids, [specials.cls, specials.sep, specials.pad]))
     before, after = breaks[breaks < place], breaks[breaks > place]
     first = max(place - _WINDOW, int(before[-1]) + 1 if len(before) else 0)
-    return first, min(place + 1 + _WINDOW, int(after[0]) if len(after) else len(text_ids))
+    end = min(place + 1 + _WINDOW, int(after[0]) if len(after) else len(text_ids))
+    while not starts[first]:
+        first -= 1
+    while end < len(starts) and not starts[end]:
+        end += 1
+    return first, end
 
 
-def _whole_word(labels: NDArray[Any], text_ids: NDArray[Any], known: Pieces) -> int | None:
-    """The place of the first masked token that is a word of at least four letters by itself."""
-    for place in np.flatnonzero(labels != IGNORED).tolist():
-        word = known.texts[text_ids[place]].strip()
-        following = int(text_ids[place + 1]) if place + 1 < len(text_ids) else -1
-        goes_on = following >= 0 and not known.begins_word[following] and known.texts[following][:1].isalnum()
-        if known.begins_word[text_ids[place]] and len(word) >= 4 and word.isalpha() and not goes_on:
+def _whole_word(
+    candidates: NDArray[np.bool_],
+    text_ids: NDArray[np.int64],
+    starts: NDArray[np.bool_],
+    tokenizer: Tokenizer,
+) -> int | None:
+    """The first of the candidate places [L] whose token is a word of at least four letters by itself."""
+    for place in np.flatnonzero(candidates).tolist():
+        is_alone = place + 1 == len(starts) or bool(starts[place + 1])
+        text = tokenizer.decode([int(text_ids[place])]).strip()
+        if is_alone and len(text) >= 4 and text.isalpha():
             return int(place)
     return None

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..text import masking, order
 from ..text.blocks import Blocks
+from ..text.units import TOKENS, Units
 from . import architectures
 
 
@@ -30,41 +31,57 @@ class MaskedLanguageWork:
         blocks_per_step: int,
         blocks_per_micro_batch: int,
         rate: Callable[[int], float],
+        units: Units = TOKENS,
     ) -> None:
         self._blocks = blocks
         self._seed = seed
         self._blocks_per_step = blocks_per_step
         self._blocks_per_micro_batch = blocks_per_micro_batch
         self._rate = rate
+        self._units = units
 
     def num_micro_batches(self, step: int) -> int:
         return -(-self._blocks_per_step // self._blocks_per_micro_batch)
 
     def total_weight(self, step: int) -> float:
-        """The number of masked tokens of the step, known without drawing the masks."""
-        _, numbers = order.blocks_at(
-            self._seed, step * self._blocks_per_step, self._blocks_per_step, self._blocks.num_blocks
-        )
-        num_maskable = self._blocks.maskable[numbers].astype(np.int64)
-        return float(masking.num_masked(num_maskable, self._rate(step)).sum())
+        """The number of masked tokens of the step.
+
+        Of tokens it is known without drawing the masks. Words fill a block's budget as far as they fit,
+        so theirs are drawn twice: here all of the step, of every rank, and again in `micro_batch`.
+        """
+        micro_batches = (self._blocks_at(step, n) for n in range(self.num_micro_batches(step)))
+        return float(sum(self._num_masked(step, *blocks) for blocks in micro_batches))
+
+    def _num_masked(self, step: int, epochs: NDArray[np.int64], numbers: NDArray[np.int64]) -> int:
+        rate, blocks = self._rate(step), self._blocks
+        if self._units.kind == "token":
+            return int(masking.num_masked(blocks.maskable[numbers].astype(np.int64), rate).sum())
+        is_ordinary = blocks.specials.is_ordinary[blocks.rows(numbers)]
+        keys = masking.block_keys(self._seed, epochs, numbers)
+        chosen, _ = masking.choose(is_ordinary, blocks.word_starts(numbers), keys, rate, self._units)
+        return int(chosen.sum())
+
+    def _blocks_at(self, step: int, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Epochs and numbers of the blocks of a micro-batch, int64 [B] each."""
+        first = number * self._blocks_per_micro_batch
+        count = min(self._blocks_per_micro_batch, self._blocks_per_step - first)
+        start = step * self._blocks_per_step + first
+        return order.blocks_at(self._seed, start, count, self._blocks.num_blocks)
 
     def micro_batch(self, step: int, number: int) -> dict[str, Tensor]:
         """input_ids [B, L]; positions (in the flattened batch), labels, weights [B * C]; see `masking`."""
-        first = number * self._blocks_per_micro_batch
-        count = min(self._blocks_per_micro_batch, self._blocks_per_step - first)
-        epochs, numbers = order.blocks_at(
-            self._seed, step * self._blocks_per_step + first, count, self._blocks.num_blocks
-        )
-        rate, specials = self._rate(step), self._blocks.specials
-        masked = masking.mask_tokens(
+        epochs, numbers = self._blocks_at(step, number)
+        specials = self._blocks.specials
+        masked = masking.mask_blocks(
             self._blocks.rows(numbers),
+            self._blocks.word_starts(numbers),
             masking.block_keys(self._seed, epochs, numbers),
-            rate,
+            self._rate(step),
             specials,
-            masking.capacity(self._blocks.block_length, rate),
+            self._units,
         )
         batch = to_batch(masked.input_ids, specials.pad)
-        offsets = np.arange(count, dtype=np.int64)[:, None] * self._blocks.block_length
+        offsets = np.arange(len(numbers), dtype=np.int64)[:, None] * self._blocks.block_length
         batch["positions"] = torch.from_numpy((masked.positions + offsets).ravel())
         batch["labels"] = torch.from_numpy(masked.labels.ravel())
         batch["weights"] = torch.from_numpy(masked.weights.ravel())

@@ -21,7 +21,7 @@ from . import inputs
 
 Metrics = dict[str, Any]
 
-_POLICY_FIELDS = {"rate_start", "rate_end", "num_valid_blocks", "seed"}
+_POLICY_FIELDS = {"rate_start", "rate_end", "unit", "span_length", "num_valid_blocks", "seed"}
 _LENGTH_FIELDS = ("steps", "epochs", "budget")
 
 

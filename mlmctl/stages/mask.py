@@ -23,12 +23,13 @@ from ..errors import DataError
 from ..events import Emit, Event, Note, Progress
 from ..storage import check_space, sha256_file
 from ..text import parts, policy, splitting, vocabulary
+from ..text.audit import audit
 from ..text.blocks import SPLITS, Blocks, BlockWriter, id_dtype
 from ..text.corpus import Source
 from ..text.documents import Documents
 from ..text.encoding import Encoder
-from ..text.masking import SHARES
 from ..text.splitting import TRAIN, VALID, Fates
+from ..text.units import Units
 from .stage import Stage
 
 _MIN_TOKENS = 16
@@ -36,6 +37,7 @@ _MIN_TOKENS = 16
 
 _COMPRESSED_RATIO = 4
 _MANY_DUPLICATES = 0.1
+_SHARE_TOLERANCE = 0.2
 
 
 def run_blocks(config: MaskConfig, corpus: CorpusConfig, stage: Stage) -> dict[str, Any]:
@@ -98,31 +100,47 @@ def run_policy(config: MaskConfig, stage: Stage) -> dict[str, Any]:
     train, valid = (Blocks.open(folder, split) for split in SPLITS)
     vocab = vocabulary.load(stage.inputs["tokenizer"]).get_vocab(with_added_tokens=True)
     tokens = {i: token for token, i in vocab.items()}
-    frozen = policy.draw(valid, config.num_valid_blocks, policy.VALID_RATE, config.seed)
+    frozen_numbers, some_numbers = (
+        policy.frozen_numbers(blocks, config.num_valid_blocks, config.seed) for blocks in (valid, train)
+    )
+    rules = policy.Policy(
+        config.rate_start,
+        config.rate_end,
+        Units(config.unit, config.span_length),
+        config.seed,
+        len(frozen_numbers),
+    )
+    frozen = policy.sample(valid, frozen_numbers, policy.VALID_RATE, config.seed)
     dtype = valid.ids.dtype
     np.save(stage.out / "valid.input_ids.npy", frozen.masked.input_ids.astype(dtype), allow_pickle=False)
     labels = frozen.masked.dense_labels().astype(np.int32)
     np.save(stage.out / "valid.labels.npy", labels, allow_pickle=False)
-    rules = {
-        "rate_start": config.rate_start,
-        "rate_end": config.rate_end,
-        "valid_rate": policy.VALID_RATE,
-        "shares": SHARES,
-        "seed": config.seed,
-        "num_frozen_blocks": len(frozen.numbers),
-        "block_length": valid.block_length,
-        "vocab_size": valid.specials.vocab_size,
-        "special_ids": valid.specials.to_json(),
-    }
-    _write_json(stage.out / "policy.json", rules)
-    sample = policy.draw(train, config.num_valid_blocks, config.rate_start, config.seed)
-    audits = {"valid": policy.audit(valid, frozen, tokens), "train": policy.audit(train, sample, tokens)}
-    _write_json(stage.out / "audit.json", audits)
+    _write_json(stage.out / "policy.json", rules.to_json(valid))
+    drawn = policy.sample(train, some_numbers, config.rate_start, config.seed, rules.units)
+    of_valid, of_train = (audit(each, valid.specials, tokens) for each in (frozen, drawn))
+    _write_json(stage.out / "audit.json", {"valid": of_valid, "train": of_train})
+    _tell_share(stage.emit, config, of_train)
     return {
-        "num_frozen_blocks": len(frozen.numbers),
-        "num_frozen_labels": audits["valid"]["num_masked"],
-        "masked_share": audits["valid"]["masked_share"],
+        "num_frozen_blocks": len(frozen_numbers),
+        "num_frozen_labels": of_valid["num_masked"],
+        "masked_share": of_valid["masked_share"],
+        "train_masked_share": of_train["masked_share"],
+        "words_hidden_whole": of_train["masked_words"]["share_hidden_whole"],
     }
+
+
+def _tell_share(emit: Emit, config: MaskConfig, found: dict[str, Any]) -> None:
+    """A warning if much more or much less is masked than was asked, for words or blocks do not fit it."""
+    share, asked = found["masked_share"], config.rate_start
+    if found["num_maskable"] and abs(share - asked) > _SHARE_TOLERANCE * asked:
+        length = found["masked_units"]["mean_tokens"]
+        emit(
+            Note(
+                f"{share:.1%} of the tokens are masked, not {asked:.1%}: what is hidden at once has "
+                f"{length:.1f} tokens on average, a block {config.block_length}",
+                "warning",
+            )
+        )
 
 
 def _pack(

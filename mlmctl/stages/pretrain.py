@@ -9,7 +9,6 @@ larger `steps` or `budget` continues from there and ends like a run of that leng
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from ..engine.optimizer import Optimizer, muon_and_adamw
 from ..events import Note, Plan
 from ..storage import check_space
 from ..text.blocks import Blocks
+from ..text.policy import Policy
 from ..text.specials import Specials
 from .stage import Stage
 
@@ -103,21 +103,19 @@ class _World:
     shape: Shape
     blocks: Blocks
     masks: FrozenMasks
-    rates: tuple[float, float]
-    """Mask rate before the decay and at its end."""
+    policy: Policy
 
     @classmethod
     def open(cls, config: PretrainConfig, stage: Stage) -> _World:
-        blocks_folder, policy = stage.inputs["mask/blocks"], stage.inputs["mask/policy"]
-        facts = json.loads((policy / "policy.json").read_text(encoding="utf-8"))
+        blocks_folder, policy_folder = stage.inputs["mask/blocks"], stage.inputs["mask/policy"]
         return cls(
             config=config,
             stage=stage,
             runtime=runtime.prepare(stage.runtime),
             shape=model.shape(config),
             blocks=Blocks.open(blocks_folder, "train"),
-            masks=FrozenMasks.open(policy, blocks_folder),
-            rates=(float(facts["rate_start"]), float(facts["rate_end"])),
+            masks=FrozenMasks.open(policy_folder, blocks_folder),
+            policy=Policy.read(policy_folder),
         )
 
     @property
@@ -168,14 +166,19 @@ class _World:
 
     def work(self, chosen: plan.Plan) -> MaskedLanguageWork:
         """The masked batches; of a plan without a length (calibration) at the mean rate."""
-        start, end = self.rates
+        start, end = self.policy.rate_start, self.policy.rate_end
         mean = start + (end - start) * self.config.decay_fraction / 2
 
         def rate(step: int) -> float:
             return chosen.schedule.mask_rate(step, start, end) if chosen.num_steps else mean
 
         return MaskedLanguageWork(
-            self.blocks, self.config.seed, chosen.blocks_per_step, chosen.blocks_per_micro_batch, rate
+            self.blocks,
+            self.config.seed,
+            chosen.blocks_per_step,
+            chosen.blocks_per_micro_batch,
+            rate,
+            self.policy.units,
         )
 
     def settings(self, chosen: plan.Plan) -> Settings:
@@ -231,7 +234,12 @@ def _tell_plan(world: _World, encoder: PreTrainedModel, chosen: plan.Plan) -> No
     disk = 4 * state + 4 * num_parameters + 500 * chosen.num_steps  # newest two, trunk, the one being made
     length, facts = world.blocks.block_length, world.blocks.facts
     memory = plan.memory_bytes(
-        world.shape, chosen, length, world.specials.vocab_size, world.rates[0], state + 4 * num_parameters
+        world.shape,
+        chosen,
+        length,
+        world.specials.vocab_size,
+        world.policy.rate_start,
+        state + 4 * num_parameters,
     )
     tokens = chosen.blocks_per_step * length
     epochs = chosen.num_steps * chosen.blocks_per_step / world.blocks.num_blocks

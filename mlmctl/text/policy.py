@@ -1,24 +1,71 @@
-"""The masking policy of a run: the frozen validation masks, and an audit of what masking really does."""
+"""The masking policy of a run: what is hidden in training, and which validation blocks are frozen."""
 
 from __future__ import annotations
 
-from collections import Counter
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ArtifactError
 from . import masking
 from .blocks import Blocks
 from .masking import SHARES, Masked
 from .order import block_numbers
+from .units import TOKENS, Units
 
 VALID_RATE = 0.15
-"""Share masked in validation, whatever the training rate: losses stay comparable."""
+"""Share masked in validation, token by token, whatever training does: losses stay comparable."""
 
-_NUM_DECILES = 10
-_NUM_TOKENS = 50
+
+@dataclass(frozen=True)
+class Policy:
+    """The rules in `policy.json`."""
+
+    rate_start: float
+    """Share masked in training before the decay."""
+    rate_end: float
+    """Share masked at the end of the decay."""
+    units: Units
+    """What is hidden as a whole in training."""
+    seed: int
+    """Of the frozen masks."""
+    num_frozen_blocks: int
+
+    def to_json(self, blocks: Blocks) -> dict[str, Any]:
+        """What `policy.json` holds, with the facts about the blocks that a reader needs beside it."""
+        return {
+            "rate_start": self.rate_start,
+            "rate_end": self.rate_end,
+            **self.units.to_json(),
+            "valid_rate": VALID_RATE,
+            "shares": SHARES,
+            "seed": self.seed,
+            "num_frozen_blocks": self.num_frozen_blocks,
+            "block_length": blocks.block_length,
+            "vocab_size": blocks.specials.vocab_size,
+            "special_ids": blocks.specials.to_json(),
+        }
+
+    @classmethod
+    def read(cls, folder: Path) -> Policy:
+        """From the artifact `mask/policy`. ArtifactError if it cannot be read."""
+        path = folder / "policy.json"
+        try:
+            rules: Mapping[str, Any] = json.loads(path.read_bytes())
+            return cls(
+                rate_start=float(rules["rate_start"]),
+                rate_end=float(rules["rate_end"]),
+                units=Units.from_json(rules),
+                seed=int(rules["seed"]),
+                num_frozen_blocks=int(rules["num_frozen_blocks"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtifactError("artifact.damaged", f"cannot be read: {error!r}", where=str(path)) from None
 
 
 @dataclass(frozen=True)
@@ -28,58 +75,21 @@ class Sample:
     numbers: NDArray[np.int64]
     input_ids: NDArray[np.int64]
     """[B, L] as packed."""
+    word_starts: NDArray[np.bool_]
+    """[B, L]"""
     masked: Masked
 
 
-def draw(blocks: Blocks, most: int, rate: float, seed: int) -> Sample:
-    """Mask at most `most` blocks, picked and masked by `seed`; all blocks if there are no more."""
-    numbers = block_numbers(seed, 0, 0, min(most, blocks.num_blocks), blocks.num_blocks)
-    return sample(blocks, numbers, rate, seed)
+def frozen_numbers(blocks: Blocks, most: int, seed: int) -> NDArray[np.int64]:
+    """The numbers of at most `most` blocks, picked by `seed`; of all blocks if there are no more."""
+    return block_numbers(seed, 0, 0, min(most, blocks.num_blocks), blocks.num_blocks)
 
 
-def sample(blocks: Blocks, numbers: NDArray[np.int64], rate: float, seed: int) -> Sample:
+def sample(
+    blocks: Blocks, numbers: NDArray[np.int64], rate: float, seed: int, units: Units = TOKENS
+) -> Sample:
     """Mask these blocks as epoch 0 of `seed` does."""
-    input_ids = blocks.rows(numbers)
+    input_ids, word_starts = blocks.rows(numbers), blocks.word_starts(numbers)
     keys = masking.block_keys(seed, np.zeros(len(numbers), np.int64), numbers)
-    room = masking.capacity(blocks.block_length, rate)
-    return Sample(numbers, input_ids, masking.mask_tokens(input_ids, keys, rate, blocks.specials, room))
-
-
-def audit(blocks: Blocks, drawn: Sample, tokens: dict[int, str]) -> dict[str, Any]:
-    """Counts and shares of what was masked, to be read beside what was asked for.
-
-    Shares of places and of word starts come with the shares among all tokens that could be masked, so
-    that a bias can be seen.
-    """
-    is_maskable = blocks.specials.is_ordinary[drawn.input_ids]  # [B, L]
-    labels = drawn.masked.dense_labels()
-    is_masked = labels != masking.IGNORED
-    starts = blocks.word_starts(drawn.numbers)
-    num_maskable, num_masked = int(is_maskable.sum()), int(is_masked.sum())
-    used = drawn.masked.weights > 0
-    kinds = np.bincount(drawn.masked.kinds[used], minlength=len(SHARES)).tolist()
-    decile = np.arange(blocks.block_length) * _NUM_DECILES // blocks.block_length
-    by_decile = [
-        _share(is_masked[:, decile == d].sum(), is_maskable[:, decile == d].sum())
-        for d in range(_NUM_DECILES)
-    ]
-    often = Counter(labels[is_masked].tolist())
-    ranked = sorted(often.items(), key=lambda item: (-item[1], item[0]))[:_NUM_TOKENS]
-    return {
-        "num_blocks": len(drawn.numbers),
-        "num_maskable": num_maskable,
-        "num_masked": num_masked,
-        "masked_share": _share(num_masked, num_maskable),
-        "num_blocks_without_masks": int((~is_masked.any(axis=1)).sum()),
-        "kinds": {kind: _share(n, num_masked) for kind, n in zip(SHARES, kinds, strict=True)},
-        "masked_share_by_decile_of_place": by_decile,
-        "word_starts": {
-            "share_of_masked": _share((starts & is_masked).sum(), num_masked),
-            "share_of_maskable": _share((starts & is_maskable).sum(), num_maskable),
-        },
-        "most_often_masked": [{"token": tokens.get(i, ""), "count": n} for i, n in ranked],
-    }
-
-
-def _share(part: Any, whole: Any) -> float:
-    return round(float(part) / float(whole), 6) if whole else 0.0
+    masked = masking.mask_blocks(input_ids, word_starts, keys, rate, blocks.specials, units)
+    return Sample(numbers, input_ids, word_starts, masked)
