@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pytest
 from transformers import AutoTokenizer
 from vocabularies import KINDS, TEXT, counted, trained
 
-from mlmctl.errors import ArtifactError, UsageError
+from mlmctl.errors import UsageError
 from mlmctl.text import vocabulary
 from mlmctl.text.encoding import Encoder
 from mlmctl.text.vocabulary import Kind
@@ -119,21 +118,3 @@ def test_rare_characters_do_not_eat_the_vocabulary() -> None:
     pieces = vocabulary.train(words, 200, False).get_vocab()
     assert {"some", "plain", "words"} <= set(pieces)
     assert len(pieces) <= 200
-
-
-def test_fault_52_a_strange_tokenizer_is_looked_at(folder: Path, tmp_path: Path) -> None:
-    def refused(content: str) -> str:
-        (tmp_path / "tokenizer.json").write_text(content)
-        with pytest.raises(ArtifactError) as caught:
-            vocabulary.load(tmp_path)
-        return caught.value.message
-
-    good = json.loads((folder / "tokenizer.json").read_text())
-    assert "not a tokenizer" in refused("{}")
-    assert "not a tokenizer" in refused("[")
-    parts = {**good, "normalizer": {"type": "Nmt"}}
-    assert "unknown kind 'Nmt'" in refused(json.dumps(parts))
-    without = json.loads(json.dumps(good).replace("[MASK]", "[mask!]"))
-    assert "[MASK]" in refused(json.dumps(without))
-    with pytest.raises(ArtifactError, match="does not exist"):
-        vocabulary.load(tmp_path / "nothing")

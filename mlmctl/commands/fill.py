@@ -41,7 +41,7 @@ def run(
     tokenizer = vocabulary.load(folder)
     tokenizer.encode_special_tokens = False
     specials = vocabulary.special_ids(tokenizer)
-    mask = tokenizer.id_to_token(specials.mask) or _MASK
+    mask = vocabulary.special_names(tokenizer)["mask"]
     for number, text in enumerate(texts, start=1):
         inner = tokenizer.encode(text.replace(_MASK, mask), add_special_tokens=False).ids
         ids = [specials.cls, *inner, specials.sep]

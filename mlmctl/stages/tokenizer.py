@@ -65,6 +65,9 @@ def _pinned(folder: Path, stage: Stage) -> dict[str, Any]:
     if not folder.is_dir():
         raise UsageError("usage.no-tokenizer", "is not a folder", where=str(folder))
     tokenizer = vocabulary.load(folder)
+    content, changes = vocabulary.fitted(folder)
     # Written anew and not copied: a stranger's tokenizer_config.json may point to code.
-    vocabulary.save((folder / "tokenizer.json").read_bytes().decode(), stage.out)
+    vocabulary.save(content, stage.out, vocabulary.special_names(tokenizer))
+    if changes:
+        stage.emit(Note(f"{folder}/tokenizer.json, changed: {'; '.join(changes)}"))
     return {"vocab_size": vocabulary.special_ids(tokenizer).vocab_size}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from . import pieces
+from .imported import library
 from .specials import Specials
 from .vocabulary import special_ids
 from .words import WHOLE, cut_of
@@ -103,7 +104,8 @@ class Encoder:
 
     def _by_rows(self, texts: Sequence[str]) -> list[Row]:
         # Not `encode_batch_fast`, which knows no words.
-        encoded = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        with library("tokenizer"):
+            encoded = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [(encoding.ids, _changes(encoding.word_ids)) for encoding in encoded]
 
 

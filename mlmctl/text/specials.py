@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 NAMES = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-"""The five roles and, in the order of their ids, the tokens that a vocabulary trained here has."""
+"""The five roles and, in the order of their ids, the tokens that a vocabulary trained here has: BERT's."""
+
+ROBERTA_NAMES = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"}
+"""The same roles in a vocabulary made elsewhere that has RoBERTa's tokens."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ BPE normalises (lower case unless cased; NFC), keeps every character, and merges
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -24,23 +24,12 @@ from tokenizers import (
 )
 
 from ..errors import ArtifactError
-from . import bytelevel, wordpiece
+from . import bytelevel, imported, wordpiece
 from .pieces import kinds
-from .specials import NAMES, Specials
+from .specials import NAMES, ROBERTA_NAMES, Specials
 from .words import MAX_WORD
 
 MODEL_MAX_LENGTH = 512
-_SAFE = {
-    "normalizer": {"Sequence", "NFC", "NFD", "NFKC", "NFKD", "BertNormalizer", "Lowercase", "StripAccents"}
-    | {"Strip", "Replace", "Prepend"},
-    "pre_tokenizer": {"Sequence", "BertPreTokenizer", "Whitespace", "WhitespaceSplit", "ByteLevel"}
-    | {"Metaspace", "Punctuation", "Digits", "Split"},
-    "model": {"WordPiece", "BPE", "Unigram", "WordLevel"},
-    "post_processor": {"Sequence", "TemplateProcessing", "BertProcessing", "RobertaProcessing", "ByteLevel"},
-    "decoder": {"Sequence", "WordPiece", "ByteLevel", "Metaspace", "BPEDecoder", "ByteFallback", "Fuse"}
-    | {"Replace", "Strip"},
-}
-
 
 Kind = Literal["wordpiece", "bpe"]
 """The kinds of tokenizer that are trained here."""
@@ -89,14 +78,7 @@ def train(counts: Mapping[str, int], vocab_size: int, cased: bool, kind: Kind = 
         learned = bytelevel.learn(counts, vocab_size - len(specials))
         merges = [(learned.pieces[left], learned.pieces[right]) for left, right in learned.merges]
         tokenizer.model = models.BPE(_numbered([*specials, *learned.pieces]), merges)
-    template = processors.TemplateProcessing(
-        single=f"{NAMES['cls']} $A {NAMES['sep']}",
-        pair=f"{NAMES['cls']} $A {NAMES['sep']} $B:1 {NAMES['sep']}:1",
-        special_tokens=[(NAMES[name], specials.index(NAMES[name])) for name in ("cls", "sep")],
-    )
-    # Offsets without the space that goes with a word: what asks for a place in the text wants the word.
-    trimmed = processors.Sequence([processors.ByteLevel(trim_offsets=True), template])
-    tokenizer.post_processor = template if kind == "wordpiece" else trimmed
+    tokenizer.post_processor = _template(NAMES, specials.index, is_byte_level=kind == "bpe")
     # A space before a mask belongs to the word that is hidden, where spaces are part of tokens.
     tokenizer.add_special_tokens(
         [
@@ -107,13 +89,14 @@ def train(counts: Mapping[str, int], vocab_size: int, cased: bool, kind: Kind = 
     return tokenizer
 
 
-def save(content: str, folder: Path) -> None:
+def save(content: str, folder: Path, names: Mapping[str, str] = NAMES) -> None:
     """Write `tokenizer.json` (its text as given) and what `AutoTokenizer` wants beside it.
 
-    `PreTrainedTokenizerFast` takes everything from `tokenizer.json`, in transformers 4 and 5 alike.
+    `names` are its special tokens by role. `PreTrainedTokenizerFast` takes everything from
+    `tokenizer.json`, in transformers 4 and 5 alike.
     """
     (folder / "tokenizer.json").write_bytes(content.encode())
-    tokens = {f"{name}_token": token for name, token in NAMES.items()}
+    tokens = {f"{role}_token": token for role, token in names.items()}
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": MODEL_MAX_LENGTH,
@@ -131,45 +114,123 @@ def load(folder: Path) -> Tokenizer:
     ArtifactError if it is missing, damaged, has components we do not know or lacks a special token.
     """
     path = folder / "tokenizer.json"
-    try:
-        content = path.read_bytes().decode()
-        parts = json.loads(content)
-        tokenizer = Tokenizer.from_str(content)
-    except FileNotFoundError:
-        raise ArtifactError("artifact.missing-file", "does not exist", where=str(path)) from None
-    except OSError:
-        raise
-    except Exception as error:  # the library raises bare Exception for JSON that is no tokenizer
-        raise ArtifactError("artifact.tokenizer", f"is not a tokenizer: {error}", where=str(path)) from None
-    for name, known in _SAFE.items():
-        for kind in kinds(parts.get(name)):
-            if kind not in known:
-                raise ArtifactError(
-                    "artifact.tokenizer", f"has a {name} of the unknown kind {kind!r}", where=str(path)
-                )
-    missing = [token for token in NAMES.values() if tokenizer.token_to_id(token) is None]
-    if missing:
-        raise ArtifactError(
-            "artifact.tokenizer",
-            f"lacks the special tokens {' '.join(missing)}",
-            where=str(path),
-            hint="a tokenizer used here has " + " ".join(NAMES.values()),
-        )
+    _, tokenizer = imported.read(path)
+    if _known_names(tokenizer) is None:
+        raise _without_specials(tokenizer, path)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True
+    _make_specials_text(tokenizer, path)
     return tokenizer
+
+
+def fitted(folder: Path) -> tuple[str, list[str]]:
+    """The text of a folder's `tokenizer.json` in the form that ours have, and what had to be changed.
+
+    Each text gets `[CLS] text [SEP]` by these or by RoBERTa's names, the five are marked as special,
+    nothing is cut or padded. Ids never change; what needs no change stays as it is, byte for byte.
+    ArtifactError as for `load`.
+    """
+    path = folder / "tokenizer.json"
+    content, tokenizer = imported.read(path)
+    names = _known_names(tokenizer)
+    if names is None:
+        raise _without_specials(tokenizer, path)
+    changes = []
+    if tokenizer.truncation or tokenizer.padding:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        changes.append("it no longer cuts or pads")
+    marked = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
+    unmarked = [name for name in names.values() if name not in marked]
+    if unmarked:
+        tokenizer.add_special_tokens(unmarked)
+        changes.append(f"{' '.join(unmarked)} marked as special")
+    ids = tokenizer.encode("a", add_special_tokens=False).ids
+    number = tokenizer.get_vocab(with_added_tokens=True).__getitem__
+    if tokenizer.encode("a").ids != [number(names["cls"]), *ids, number(names["sep"])]:
+        is_byte_level = "ByteLevel" in kinds(json.loads(content).get("pre_tokenizer"))
+        tokenizer.post_processor = _template(names, number, is_byte_level)
+        changes.append(f"{names['cls']} text {names['sep']} is put around a text")
+    return tokenizer.to_str(pretty=True) if changes else content, changes
+
+
+def special_names(tokenizer: Tokenizer) -> Mapping[str, str]:
+    """The special tokens by role; BERT's if it has neither set."""
+    return _known_names(tokenizer) or NAMES
 
 
 def special_ids(tokenizer: Tokenizer) -> Specials:
     """The special tokens of a tokenizer and the size of its vocabulary."""
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
-    ids = {name: vocabulary[token] for name, token in NAMES.items()}
+    ids = {role: vocabulary[token] for role, token in special_names(tokenizer).items()}
     added = tokenizer.get_added_tokens_decoder()
     others = sorted(i for i, token in added.items() if token.special and i not in ids.values())
     # Ids may have gaps, and a model needs a row for the highest.
     vocab_size = max(vocabulary.values()) + 1
     return Specials(**ids, vocab_size=vocab_size, others=tuple(others))
+
+
+def _known_names(tokenizer: Tokenizer) -> Mapping[str, str] | None:
+    """BERT's or RoBERTa's names, whichever are all there; of both those that are marked as special."""
+    complete = [names for names in (NAMES, ROBERTA_NAMES) if not _missing(tokenizer, names)]
+    marked = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
+    return max(complete, key=lambda names: len(marked.intersection(names.values())), default=None)
+
+
+def _missing(tokenizer: Tokenizer, names: Mapping[str, str]) -> list[str]:
+    return [token for token in names.values() if tokenizer.token_to_id(token) is None]
+
+
+def _without_specials(tokenizer: Tokenizer, path: Path) -> ArtifactError:
+    missing = min((_missing(tokenizer, names) for names in (NAMES, ROBERTA_NAMES)), key=len)
+    known = " ".join(NAMES.values()), " ".join(ROBERTA_NAMES.values())
+    return ArtifactError(
+        "artifact.tokenizer",
+        f"lacks the special tokens {' '.join(missing)}",
+        where=str(path),
+        hint=f"a tokenizer used here has {known[0]} or {known[1]}",
+    )
+
+
+def _make_specials_text(tokenizer: Tokenizer, path: Path) -> None:
+    """See to it that `<s>` written in a text is no special token, where the model itself has that piece.
+
+    Unigram does, and whatever splits at white space only: there such a text gets a space inside.
+    """
+    specials = special_ids(tokenizer)
+    hidden = {*specials.others, specials.pad, specials.cls, specials.sep, specials.mask}
+    names = [name for i, name in sorted(_contents(tokenizer).items()) if i in hidden]
+
+    def leaking() -> list[str]:
+        texts = {name: tokenizer.encode(f"{name} a{name}a", add_special_tokens=False).ids for name in names}
+        return [name for name, ids in texts.items() if not hidden.isdisjoint(ids)]
+
+    if found := leaking():
+        first = [tokenizer.normalizer] if tokenizer.normalizer else []
+        broken = [normalizers.Replace(name, f"{name[0]} {name[1:]}") for name in found]
+        tokenizer.normalizer = normalizers.Sequence([*first, *broken])
+    if found and leaking():
+        message = f"takes {found[0]} in a text for the special token"
+        raise ArtifactError("artifact.tokenizer", message, where=str(path))
+
+
+def _contents(tokenizer: Tokenizer) -> dict[int, str]:
+    return {i: token for token, i in tokenizer.get_vocab(with_added_tokens=True).items()}
+
+
+def _template(
+    names: Mapping[str, str], number: Callable[[str], int], is_byte_level: bool
+) -> processors.PostProcessor:
+    cls, sep = names["cls"], names["sep"]
+    template = processors.TemplateProcessing(
+        single=f"{cls} $A {sep}",
+        pair=f"{cls} $A {sep} $B:1 {sep}:1",
+        special_tokens=[(token, number(token)) for token in (cls, sep)],
+    )
+    # Offsets without the space that goes with a word: what asks for a place in the text wants the word.
+    trimmed = processors.Sequence([processors.ByteLevel(trim_offsets=True), template])
+    return trimmed if is_byte_level else template
 
 
 def _numbered(tokens: Sequence[str]) -> dict[str, int]:
