@@ -14,6 +14,7 @@ from ..artifact import MANIFEST, read_manifest
 from ..config import Recipe
 from ..events import Emit, Note
 from ..recipe import Resolved
+from ..stages.stage import BASE
 
 _RECORDED_IN = {
     "corpus": ("tokenizer",),
@@ -34,7 +35,9 @@ def adopt(run: Path, resolved: Resolved, emit: Emit) -> Recipe:
         current = getattr(resolved.recipe, table)
         recorded = _recorded(run, names)
         if table == "tokenizer" and recorded.get("pinned"):
-            recorded = {"path": str(run / "tokenizer")}  # it is a copy, so it pins itself
+            # It is a copy, so it pins itself; if it was changed, it holds what it was made from.
+            base = run / "tokenizer" / BASE
+            recorded = {"path": str(base if base.is_dir() else run / "tokenizer")}
         changes = {
             name: recorded[name]
             for name in type(current).model_fields

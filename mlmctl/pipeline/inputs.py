@@ -15,6 +15,7 @@ from .. import samples
 from ..artifact import MANIFEST, digest, open_artifact, read_manifest
 from ..errors import ArtifactError, UsageError
 from ..events import Emit, Note
+from ..stages.stage import BASE
 from ..storage import HashCache, sha256_file
 from ..text.corpus import Source, fingerprint, resolve
 
@@ -99,13 +100,19 @@ def model(folder: Path, cache: HashCache) -> str:
     return digest({path.name: cache.sha256(path) for path in files})
 
 
-def tokenizer(folder: Path) -> str:
-    """The fingerprint of a pinned tokenizer: its content, wherever it lies and whoever made it."""
+def tokenizer(folder: Path, cache: HashCache) -> str:
+    """The fingerprint of a pinned tokenizer: its content, wherever it lies and whoever made it.
+
+    One of ours is verified first, so that damage is not taken for another tokenizer.
+    """
     path = folder / "tokenizer.json"
     if not path.is_file():
         hint = "--tokenizer takes a folder with tokenizer.json"
         raise UsageError("usage.no-tokenizer", "has no tokenizer.json", where=str(folder), hint=hint)
-    return sha256_file(path)
+    artifact = folder.parent if folder.name == BASE else folder
+    if (artifact / MANIFEST).exists():
+        open_artifact(artifact, cache)
+    return cache.sha256(path)
 
 
 def _recorded_corpus(run: Path) -> tuple[str, list[str]] | None:

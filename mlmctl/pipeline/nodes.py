@@ -66,7 +66,7 @@ def pretrain_nodes(
 ) -> list[Node]:
     """The nodes from the corpus up to stage `until`: `tokenizer`, `mask` or `pretrain`."""
     corpus = inputs.corpus(run, corpus_paths or recipe.corpus.paths, cache, emit)
-    nodes = [_tokenizer(recipe, corpus)]
+    nodes = [_tokenizer(recipe, corpus, cache)]
     if until != "tokenizer":
         nodes += [_blocks(run, recipe, corpus), _policy(run, recipe.mask)]
     if until == "pretrain":
@@ -142,7 +142,7 @@ def model_folder(run: Path, named: str) -> Path:
     return inside if "/" not in named and (inside.exists() or not Path(named).is_dir()) else Path(named)
 
 
-def _tokenizer(recipe: Recipe, corpus: inputs.Corpus) -> Node:
+def _tokenizer(recipe: Recipe, corpus: inputs.Corpus, cache: HashCache) -> Node:
     def make(stage: Stage) -> Metrics:
         from ..stages import tokenizer
 
@@ -154,7 +154,7 @@ def _tokenizer(recipe: Recipe, corpus: inputs.Corpus) -> Node:
             make,
             config={"pinned": True},
             reads={},
-            given={"pinned": inputs.tokenizer(Path(recipe.tokenizer.path))},
+            given={"pinned": inputs.tokenizer(Path(recipe.tokenizer.path), cache)},
             needs_torch=False,
         )
     return Node(

@@ -15,6 +15,9 @@ from ..config import RuntimeConfig
 from ..events import Emit, silent
 from ..text.corpus import Source
 
+BASE = "base"
+"""Folder inside `tokenizer/` with the tokenizer it was made from, if that is another one."""
+
 
 @dataclass(frozen=True)
 class Stage:

@@ -2,12 +2,14 @@
 
 Reads   the corpus, or a pinned tokenizer.
 Writes  tokenizer/: tokenizer.json, tokenizer_config.json, special_tokens_map.json, corpus.json (the facts
-        about the corpus; not with a pinned tokenizer).
+        about the corpus; not with a pinned tokenizer); base/tokenizer.json, the pinned one as it was, if
+        it had to be changed.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from ..events import Note
 from ..text import vocabulary
 from ..text.documents import Documents
 from ..text.words import WordCounter
-from .stage import Stage
+from .stage import BASE, Stage
 
 
 def run(config: TokenizerConfig, corpus: CorpusConfig, stage: Stage) -> dict[str, Any]:
@@ -70,4 +72,12 @@ def _pinned(folder: Path, stage: Stage) -> dict[str, Any]:
     vocabulary.save(content, stage.out, vocabulary.special_names(tokenizer))
     if changes:
         stage.emit(Note(f"{folder}/tokenizer.json, changed: {'; '.join(changes)}"))
+        _keep(folder, stage.out)
     return {"vocab_size": vocabulary.special_ids(tokenizer).vocab_size}
+
+
+def _keep(pinned: Path, out: Path) -> None:
+    """Keep what the tokenizer was made from, so that the same can be made of it again."""
+    base = out / BASE
+    base.mkdir()
+    shutil.copyfile(pinned / "tokenizer.json", base / "tokenizer.json")

@@ -1,0 +1,74 @@
+"""`--tokenizer DIR`: a tokenizer made elsewhere, through the pipeline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from commands import SMALL, Shell, write_corpus
+from test_imported import modernbert, roberta
+from transformers import pipeline
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLMCTL_RUN", raising=False)
+    write_corpus(tmp_path / "c.txt", 60)
+    return Shell(capsys)
+
+
+def statuses(shell: Shell, *arguments: str) -> list[str]:
+    outcome = shell("mask", *arguments, "--json")
+    assert outcome.code == 0, outcome.err
+    return [stage["status"] for stage in outcome.json["stages"]]
+
+
+def test_robertas_names_from_corpus_to_filled_word(shell: Shell, tmp_path: Path) -> None:
+    roberta(tmp_path)
+    made = shell("pretrain", "c.txt", "--tokenizer", ".", "--steps", "2", *SMALL, "--json")
+    assert made.code == 0, made.err
+    taken = (tmp_path / "run/tokenizer/tokenizer.json").read_bytes()
+    assert taken == (tmp_path / "tokenizer.json").read_bytes()
+    assert "[MASK←" in shell("mask", "--preview", "1").out
+    (mine,) = shell("fill", "the [MASK] sings", "--json").json["masks"]
+    (theirs,) = shell("fill", "the <mask> sings", "--json").json["masks"]
+    assert mine == theirs
+    stock = pipeline("fill-mask", model="run/pretrain")("the <mask> sings", top_k=1)
+    assert stock[0]["score"] == pytest.approx(mine[0]["probability"], abs=2e-3)
+
+
+def test_what_had_to_be_changed_is_told_and_pins_itself(shell: Shell, tmp_path: Path) -> None:
+    modernbert(tmp_path)
+    made = shell("mask", "c.txt", "--tokenizer", ".", "--block-length", "32")
+    assert "no longer cuts or pads" in made.err
+    run = tmp_path / "run/tokenizer"
+    assert json.loads((run / "tokenizer.json").read_text())["truncation"] is None
+    assert (run / "base/tokenizer.json").read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
+    assert statuses(shell) == ["fresh", "fresh", "fresh"]
+    before = {path: path.read_bytes() for path in run.rglob("*.json") if path.name != "manifest.json"}
+    again = ("--force", "tokenizer", "--tokenizer", "run/tokenizer/base", "--block-length", "32")
+    assert statuses(shell, *again) == ["ran", "fresh", "fresh"]
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_fault_20_a_damaged_pinned_tokenizer_is_not_taken_for_another(shell: Shell, tmp_path: Path) -> None:
+    roberta(tmp_path)
+    shell("mask", "c.txt", "--tokenizer", ".", "--block-length", "32")
+    path = tmp_path / "run/tokenizer/tokenizer.json"
+    path.write_bytes(path.read_bytes().replace(b"film", b"fiml", 1))
+    refused = shell("mask")
+    assert refused.code == 5
+    assert "tokenizer.json: its SHA-256" in refused.err
+
+
+def test_fault_22_another_tokenizer_of_equal_size_is_another(shell: Shell, tmp_path: Path) -> None:
+    roberta(tmp_path)
+    trained = ("pretrain", "c.txt", "--tokenizer", ".", "--steps", "2", *SMALL)
+    assert shell(*trained).code == 0
+    path = tmp_path / "tokenizer.json"
+    path.write_text(path.read_text().replace('"add_prefix_space": false', '"add_prefix_space": true'))
+    refused = shell(*trained)
+    assert refused.code == 5
+    assert "pretrain: was made with another configuration or input" in refused.err
