@@ -141,12 +141,13 @@ def model_folder(run: Path, named: str) -> Path:
     """A fine-tuned model: a name in the run folder, a folder anywhere, or `hf:OWNER/NAME`."""
     inside = run / "finetune" / named
     is_inside = "/" not in named and (inside.exists() or not Path(named).is_dir())
-    return inside if is_inside else hub.folder(named)
+    return inside if is_inside else encoder_folder(run, named)
 
 
 def encoder_folder(run: Path, named: str | None) -> Path:
     """An encoder: that of the run folder, or the one named: a folder anywhere, or `hf:OWNER/NAME`."""
-    return hub.folder(named) if named else run / "pretrain"
+    path = Path(named) if named else run / "pretrain"
+    return path if path.is_relative_to(run) else hub.folder(str(named))  # what is of this run may come yet
 
 
 def _tokenizer(recipe: Recipe, corpus: inputs.Corpus) -> Node:
