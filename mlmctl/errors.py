@@ -94,6 +94,11 @@ class InterruptedRun(MlmctlError):
         self.exit_code = 128 + signal_number
 
 
+def one_line(error: Exception) -> str:
+    """What a library's exception says, in one line; its kind if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 _SHORT = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",

@@ -120,7 +120,7 @@ def test_presets_have_the_size_they_say(architecture: str, preset: str, millions
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_new_encoder_takes_texts_of_512_tokens_without_dropout(architecture: str) -> None:
     encoder = tiny(architecture=architecture)
-    assert ARCHITECTURES[architecture].num_positions(encoder.config) == 512
+    assert ARCHITECTURES[architecture].num_positions(encoder.config.to_dict()) == 512
     input_ids = torch.full((1, 512), 7)
     with torch.no_grad():
         a, b = (encoder.train()(input_ids=input_ids).logits for _ in range(2))

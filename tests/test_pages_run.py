@@ -17,9 +17,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 from commands import write_corpus
 from conftest import REPOSITORY
+from stock import make_stock, make_tokenizer
 
 from mlmctl import samples
 from mlmctl.cli import main
@@ -68,6 +70,9 @@ class Folder:
                 "".join(f"{w}\t{t}\n" for w, t in zip(r["tokens"], r["tags"], strict=True)) for r in rows
             )
             (path / f"{part}.conll").write_text("\n".join(sentences))
+        make_stock(path / "encoder", vocab_size=400)
+        make_tokenizer(path / "encoder", text.split(), vocab_size=400)
+        patch.setattr(huggingface_hub, "snapshot_download", lambda name, **named: str(path / "encoder"))
 
     def run(self, line: str) -> None:
         """Run one line of a page; AssertionError with what was printed unless it ends with 0."""

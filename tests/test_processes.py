@@ -103,17 +103,17 @@ def test_help_imports_nothing_heavy() -> None:
     assert result.returncode == 0, result.stderr
 
 
-def test_no_network_is_touched_by_a_name_that_is_a_typing_error(tmp_path: Path) -> None:
+def test_fault_55_no_network_is_touched_by_a_name_that_is_a_typing_error(tmp_path: Path) -> None:
     code = (
         "import socket, sys\n"
         "def refuse(*arguments, **named):\n    raise SystemExit('TOUCHED')\n"
         "socket.socket.connect = socket.getaddrinfo = refuse\n"
         "from mlmctl.cli import main\nmain(sys.argv[1:])"
     )
-    for arguments, exit_code in (
-        (["pretrain", "owner/dataset"], 2),
-        (["finetune", "--model", "bert-base"], 5),
-        (["fill", "--model", "owner/model", "x [MASK]"], 5),
+    for arguments, says in (
+        (["pretrain", "owner/dataset"], ""),
+        (["finetune", "--model", "bert-base"], "hf:OWNER/NAME"),
+        (["fill", "--model", "owner/model", "x [MASK]"], "hf:owner/model"),
     ):
         result = subprocess.run(
             [sys.executable, "-c", code, *arguments],
@@ -122,8 +122,9 @@ def test_no_network_is_touched_by_a_name_that_is_a_typing_error(tmp_path: Path) 
             check=False,
             cwd=tmp_path,
         )
-        assert result.returncode == exit_code, result.stderr
+        assert result.returncode == 2, result.stderr
         assert "TOUCHED" not in result.stderr
+        assert says in result.stderr
 
 
 def test_fault_17_a_second_run_is_refused_in_a_second(unbroken: Path, tmp_path: Path) -> None:

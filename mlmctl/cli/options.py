@@ -61,7 +61,7 @@ _FLAGS: dict[str, Flag] = {
         ("{command}.data",), str, "Labelled data: .jsonl .csv .tsv .parquet .conll, SQuAD .json.", "FILE"
     ),
     "name": Flag(("{command}.name",), str, "Name of the result's folder.", "NAME"),
-    "model": Flag(("{command}.model",), str, "A model folder, or its name in the run folder.", "DIR"),
+    "model": Flag(("{command}.model",), str, "A model folder, its name in the run, or hf:OWNER/NAME.", "DIR"),
     "max-examples": Flag(("{command}.max_examples",), int, "Use a seeded, stratified sample of this size."),
     "on-bad": Flag(("{command}.on_bad",), str, "Bad questions (qa): fail, or skip (counted).", "WHAT"),
     "from-scratch": Flag(("{command}.from_scratch",), bool, "Random weights: the supervised baseline."),

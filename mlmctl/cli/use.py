@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +13,9 @@ from .app import app
 from .call import Call
 
 _PANEL = "Use"
-Model = Annotated[str | None, typer.Option("--model", metavar="DIR", help="A model folder, or its name.")]
+Model = Annotated[
+    str | None, typer.Option("--model", metavar="DIR", help="A model folder, its name, or hf:OWNER/NAME.")
+]
 
 
 @options.command(app, "fill", panel=_PANEL, flags=("threads", "device"))
@@ -28,8 +29,9 @@ def fill(
 ) -> None:
     """What the encoder would put in place of [MASK]."""
     from ..commands import fill
+    from ..pipeline import encoder_folder
 
-    folder = Path(model) if model else call.run / "pretrain"
+    folder = encoder_folder(call.run, model)
     for row in fill.run(folder, text or _lines(), top_k, call.resolved.recipe.runtime):
         if call.json:
             call.console.json({"schema_version": 1, **row})

@@ -60,7 +60,7 @@ def _fill(
             where=where,
             hint=f"write {_MASK} where a word is wanted",
         )
-    longest = architectures.of(encoder).num_positions(encoder.config)
+    longest = architectures.of(encoder).num_positions(encoder.config.to_dict())
     if len(ids) > longest:
         raise DataError("data.too-long", f"{len(ids)} tokens, the model reads {longest}", where=where)
     batch = {"input_ids": torch.tensor([ids]), "positions": torch.tensor(positions)}

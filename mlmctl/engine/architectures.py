@@ -1,17 +1,18 @@
 """The families of encoders: which stock classes they have, and what differs between them, in one table.
 
-Everything else asks this table and names no family. A new family is one entry.
+Everything else asks this table and names no family. A new family is one entry. The table itself can be
+read without waiting for torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
-import transformers
-from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PretrainedConfig, PreTrainedModel
 
 Head = Literal["masked_lm", "sequence_classification", "token_classification", "question_answering"]
 """What sits on top of an encoder."""
@@ -39,6 +40,10 @@ class Architecture:
     """One family of encoders."""
 
     config_class: str
+    fields: tuple[str, ...]
+    """What is taken over from a config.json, by name; nothing else of it is read."""
+    fixed: Mapping[str, Any]
+    """What a config.json must say, if it says it: with another value it is not the stock arithmetic."""
     classes: Mapping[Head, str]
     """The class of `transformers` for each head, by name: each family is imported only when it is used."""
     presets: Mapping[str, Shape]
@@ -49,25 +54,46 @@ class Architecture:
     """(rate of dropout) -> what is set for training whatever the encoder's own configuration says."""
     decode: Callable[[Any, Tensor], Tensor]
     """(masked-language model, hidden states [n, hidden_size]) -> logits [n, vocab_size]."""
-    num_positions: Callable[[Any], int]
-    """(configuration) -> the longest input, in tokens."""
+    num_positions: Callable[[Fields], int]
+    """(fields of a configuration) -> the longest input, in tokens."""
     layers: str
     """Stands in the names of all parameters of the layers, and in no others."""
     fused: Mapping[str, int]
     """Ends of the names of matrices that are several stacked along their rows -> how many."""
     optional: tuple[str, ...] = ()
     """Beginnings of the names of encoder tensors that only some heads use: others' checkpoints lack them."""
+    old_names: Mapping[str, str] = field(default_factory=dict)
+    """Ends of the names of tensors in early checkpoints -> as they are called now."""
     portable: Callable[[Fields], Fields] = lambda config: {}
     """(saved configuration) -> what another version of `transformers` wants to read beside it."""
 
     def model_class(self, head: Head) -> type[PreTrainedModel]:
+        import transformers
+
         found: type[PreTrainedModel] = getattr(transformers, self.classes[head])
         return found
 
     def config(self, fields: Fields) -> PretrainedConfig:
         """A stock configuration; raises what `transformers` raises for a value it cannot take."""
+        import transformers
+
         made: PretrainedConfig = getattr(transformers, self.config_class)(**fields)
         return made
+
+
+_COMMON = (
+    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+    "max_position_embeddings", "pad_token_id", "bos_token_id", "eos_token_id", "initializer_range",
+    "tie_word_embeddings", "id2label", "label2id",
+)  # fmt: skip
+_BERT = ("hidden_act", "type_vocab_size", "layer_norm_eps")
+_BERT_FIXED = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
+_MODERNBERT = (
+    "cls_token_id", "sep_token_id", "hidden_activation", "initializer_cutoff_factor", "norm_eps", "norm_bias",
+    "attention_bias", "mlp_bias", "decoder_bias", "classifier_bias", "classifier_activation", "layer_types",
+    "rope_parameters", "local_attention", "global_attn_every_n_layers", "global_rope_theta",
+    "local_rope_theta",
+)  # fmt: skip
 
 
 def _classes(prefix: str) -> dict[Head, str]:
@@ -141,6 +167,8 @@ def _bert_adjust(dropout: float) -> Fields:
 ARCHITECTURES: dict[str, Architecture] = {
     "modernbert": Architecture(
         config_class="ModernBertConfig",
+        fields=_COMMON + _MODERNBERT,
+        fixed={"rope_scaling": None},
         classes=_classes("ModernBert"),
         presets={  # parameters at a vocabulary of 8,192 (base: of 30,522)
             "tiny": Shape(128, 2, 2, 384),  # 1.5 million
@@ -151,13 +179,15 @@ ARCHITECTURES: dict[str, Architecture] = {
         configure=_modernbert,
         adjust=_modernbert_adjust,
         decode=lambda model, hidden: model.decoder(model.head(hidden)),
-        num_positions=lambda config: config.max_position_embeddings,
+        num_positions=lambda config: config["max_position_embeddings"],
         layers=".layers.",
         fused={"attn.Wqkv.weight": 3, "mlp.Wi.weight": 2},
         portable=_modernbert_portable,
     ),
     "bert": Architecture(
         config_class="BertConfig",
+        fields=_COMMON + _BERT,
+        fixed=_BERT_FIXED,
         classes=_classes("Bert"),
         presets={  # half as wide again inside as ModernBERT, whose gate is a third matrix: as many parameters
             "tiny": Shape(128, 2, 2, 576),  # 1.6 million
@@ -168,19 +198,22 @@ ARCHITECTURES: dict[str, Architecture] = {
         configure=_common,
         adjust=_bert_adjust,
         decode=lambda model, hidden: model.cls(hidden),
-        num_positions=lambda config: config.max_position_embeddings,
+        num_positions=lambda config: config["max_position_embeddings"],
         layers=".layer.",
         fused={},
         optional=("bert.pooler.",),
+        old_names={"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"},
     ),
     "roberta": Architecture(
         config_class="RobertaConfig",
+        fields=_COMMON + _BERT,
+        fixed=_BERT_FIXED,
         classes=_classes("Roberta"),
         presets={},
         configure=_roberta,
         adjust=_bert_adjust,
         decode=lambda model, hidden: model.lm_head(hidden),
-        num_positions=lambda config: config.max_position_embeddings - config.pad_token_id - 1,
+        num_positions=lambda config: config["max_position_embeddings"] - config.get("pad_token_id", 1) - 1,
         layers=".layer.",
         fused={},
         optional=("roberta.pooler.",),

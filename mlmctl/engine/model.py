@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from safetensors.torch import save_file
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
 
 from ..config import PretrainConfig
-from ..errors import ArtifactError, UsageError
-from . import architectures, attention
+from ..errors import ArtifactError, UsageError, one_line
+from . import architectures, attention, configuration, weights
 from .architectures import ARCHITECTURES, Head, Shape
 
 _CPU = torch.device("cpu")
@@ -71,12 +70,6 @@ def build(
     return _construct("masked_lm", family.config({**fields, "vocab_size": vocab_size}), seed, device)
 
 
-def num_positions(folder: Path) -> int:
-    """The longest input, in tokens, that the model in `folder` has positions for. ArtifactError as `load`."""
-    config = _read_config(folder, 0.0, {})
-    return ARCHITECTURES[config.model_type].num_positions(config)
-
-
 def num_parameters(model: nn.Module) -> int:
     """Trained numbers, tied ones once."""
     return sum(parameter.numel() for parameter in model.parameters())
@@ -111,29 +104,33 @@ def load(
 ) -> tuple[PreTrainedModel, LoadReport]:
     """A stock model with this head and the encoder of `folder`, in float32 and eval mode.
 
-    `dropout` is what training is to have; `changes` are set in the configuration (id2label ...); `seed`
-    draws what the file does not have. ArtifactError if a file is missing or damaged, an encoder tensor is
-    missing, or a weight is not finite. Local files only, safetensors only, no code from the folder.
+    The folder may be a stranger's: its configuration is taken over by name, its weights from safetensors
+    alone, and what does not fit is refused before memory is taken. `dropout` is what training is to have;
+    `changes` are set in the configuration (id2label ...); `seed` draws what the file does not have.
+    ArtifactError if a file is missing or damaged, an encoder tensor is missing, or a weight is not finite.
     """
-    path = folder / "model.safetensors"
-    model = _construct(head, _read_config(folder, dropout, changes), seed, device)
+    config = configuration.read(folder, dropout, changes)
+    stored = weights.stored(folder)
     try:
-        tensors = load_file(path)
-    except FileNotFoundError:
-        raise ArtifactError("model.missing", "does not exist", where=str(path)) from None
-    except (SafetensorError, OSError) as error:
-        raise ArtifactError("model.damaged", f"cannot be read: {error}", where=str(path)) from None
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise ArtifactError("model.not-finite", f"{name} holds NaN or infinity", where=str(path))
-    return model, _copy_tensors(model, tensors, path)
+        with torch.device("meta"):
+            shell = _construct(head, config, seed, torch.device("meta"))
+    except Exception as error:  # an unknown activation, heads that do not divide the width ...
+        found = f"no model can be built: {one_line(error)}"
+        raise ArtifactError("model.config", found, where=str(folder)) from None
+    names, report = _match(shell, stored, folder)
+    model = _construct(head, config, seed, device)
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, tensor in weights.read(stored, names):
+            parameters[name].copy_(tensor)
+    return model, report
 
 
 def build_like(
     folder: Path, head: Head, seed: int, device: torch.device = _CPU, dropout: float = 0.0, **changes: Any
 ) -> PreTrainedModel:
     """A model of the architecture in `folder` with fresh, seeded weights: the from-scratch baseline."""
-    return _construct(head, _read_config(folder, dropout, changes), seed, device)
+    return _construct(head, configuration.read(folder, dropout, changes), seed, device)
 
 
 def _construct(head: Head, config: PretrainedConfig, seed: int, device: torch.device) -> PreTrainedModel:
@@ -146,45 +143,47 @@ def _construct(head: Head, config: PretrainedConfig, seed: int, device: torch.de
     return model.to(device).eval()
 
 
-def _read_config(folder: Path, dropout: float, changes: Mapping[str, Any]) -> PretrainedConfig:
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ArtifactError("model.missing", "does not exist", where=str(path))
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # transformers and its strict data classes raise anything on a bad file
-        raise ArtifactError(
-            "model.config", f"is not a model configuration: {error}", where=str(path)
-        ) from None
-    if config.model_type not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise ArtifactError(
-            "model.type", f"is a {config.model_type!r} model; known are {known}", where=str(path)
-        )
-    config.update({**ARCHITECTURES[config.model_type].adjust(dropout), **changes})
-    return config
+def _match(
+    model: PreTrainedModel, stored: Mapping[str, weights.Stored], folder: Path
+) -> tuple[dict[str, str], LoadReport]:
+    """Parameter -> name in the file for all that the file has, and the report.
 
-
-@torch.no_grad()
-def _copy_tensors(model: PreTrainedModel, tensors: Mapping[str, Tensor], path: Path) -> LoadReport:
-    parameters = dict(model.named_parameters())
-    fitting = {n for n, p in parameters.items() if n in tensors and tensors[n].shape == p.shape}
-    prefix = model.base_model_prefix + "."
-    encoder = {name for name in parameters if name.startswith(prefix)}
-    optional = {name for name in encoder if name.startswith(architectures.of(model).optional)}
-    if missing := sorted(encoder - fitting - optional):
-        what = "is missing" if missing[0] not in tensors else "has another shape"
+    A tensor may have the name of any parameter it is tied to, an early name, or, in the checkpoint of a
+    bare encoder, no prefix. ArtifactError if an encoder tensor is missing.
+    """
+    family, prefix = architectures.of(model), model.base_model_prefix + "."
+    present = {_current(name, family.old_names): name for name in stored}
+    if not any(name.startswith(prefix) for name in present):
+        present = {prefix + name: written for name, written in present.items()}
+    aliases: dict[nn.Parameter, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        aliases.setdefault(parameter, []).append(name)
+    names = {}
+    for parameter, (name, *others) in aliases.items():
+        fitting = [n for n in (name, *others) if n in present and stored[present[n]].shape == parameter.shape]
+        if fitting:
+            names[name] = present[fitting[0]]
+    encoder = {name for name, *_ in aliases.values() if name.startswith(prefix)}
+    optional = {name for name in encoder if name.startswith(family.optional)}
+    if missing := sorted(encoder - names.keys() - optional):
+        what = "has another shape" if missing[0] in present else "is missing"
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise ArtifactError(
-            "model.encoder-missing", f"encoder tensor {missing[0]} {what}{more}", where=str(path)
+            "model.encoder-missing", f"encoder tensor {missing[0]} {what}{more}", where=str(folder)
         )
-    for name in fitting:
-        parameters[name].copy_(tensors[name])
-    return LoadReport(
-        num_loaded=len(encoder & fitting),
-        new=_sorted(parameters.keys() - fitting),
-        unexpected=_sorted(tensors.keys() - fitting - model.state_dict().keys()),
+    known = {name for group in aliases.values() for name in group}
+    return names, LoadReport(
+        num_loaded=len(encoder & names.keys()),
+        new=_sorted(name for name, *_ in aliases.values() if name not in names),
+        unexpected=_sorted(written for name, written in present.items() if name not in known),
     )
+
+
+def _current(name: str, old_names: Mapping[str, str]) -> str:
+    for old, current in old_names.items():
+        if name.endswith(old):
+            return name.removesuffix(old) + current
+    return name
 
 
 def _sorted(names: Iterable[str]) -> tuple[str, ...]:

@@ -2,7 +2,15 @@
 
 from .adopt import adopt
 from .execute import Decision, StageReport, decide, execute, hash_cache, header_of, preview
-from .nodes import Node, evaluate_node, finetune_name, finetune_node, model_folder, pretrain_nodes
+from .nodes import (
+    Node,
+    encoder_folder,
+    evaluate_node,
+    finetune_name,
+    finetune_node,
+    model_folder,
+    pretrain_nodes,
+)
 
 __all__ = [
     "Decision",
@@ -10,6 +18,7 @@ __all__ = [
     "StageReport",
     "adopt",
     "decide",
+    "encoder_folder",
     "evaluate_node",
     "execute",
     "finetune_name",

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from .. import samples
 from ..artifact import MANIFEST, digest, open_artifact, read_manifest
+from ..engine import weights
+from ..engine.configuration import CONFIG
 from ..errors import ArtifactError, UsageError
 from ..events import Emit, Note
 from ..stages.stage import BASE
@@ -27,7 +29,6 @@ _SUFFIXES = {
     "tags": (".jsonl", ".parquet", ".conll"),
     "qa": (".json", ".jsonl", ".parquet"),
 }
-_MODEL_FILES = ("config.json", "*.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,11 @@ def model(folder: Path, cache: HashCache) -> str:
     """The fingerprint of a model folder, ours (verified) or a stock one (by the files that are read)."""
     if (folder / MANIFEST).exists():
         return open_artifact(folder, cache).fingerprint
-    if not (folder / "config.json").is_file():
+    if not (folder / CONFIG).is_file():
         hint = "a folder with config.json and model.safetensors"
         raise ArtifactError("artifact.missing", "is no model folder", where=str(folder), hint=hint)
-    files = sorted({path for pattern in _MODEL_FILES for path in folder.glob(pattern)})
-    return digest({path.name: cache.sha256(path) for path in files})
+    files = [folder / CONFIG, *weights.files(folder), folder / "tokenizer.json"]
+    return digest({path.name: cache.sha256(path) for path in files if path.is_file()})
 
 
 def tokenizer(folder: Path, cache: HashCache) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import hub
 from ..config import EvaluateConfig, FinetuneConfig, MaskConfig, Recipe
 from ..errors import UsageError
 from ..events import Emit
@@ -87,7 +88,7 @@ def finetune_node(run: Path, config: FinetuneConfig, cache: HashCache, emit: Emi
         name=f"finetune/{finetune_name(config)}",
         run=make,
         config=config.key_fields(),
-        reads={"pretrain": Path(config.model) if config.model else run / "pretrain"},
+        reads={"pretrain": encoder_folder(run, config.model)},
         given={"data": data.fingerprint},
         replaceable=False,
         data=data.path,
@@ -104,7 +105,7 @@ def evaluate_node(run: Path, config: EvaluateConfig, cache: HashCache, emit: Emi
         return evaluate.run(config, stage)
 
     if config.task == "mlm":
-        encoder = Path(config.model) if config.model else run / "pretrain"
+        encoder = encoder_folder(run, config.model)
         return Node(
             name=f"evaluate/{encoder.name}/mlm",
             run=make,
@@ -137,9 +138,16 @@ def finetune_name(config: FinetuneConfig) -> str:
 
 
 def model_folder(run: Path, named: str) -> Path:
-    """A fine-tuned model: a name in the run folder, or a folder anywhere."""
+    """A fine-tuned model: a name in the run folder, a folder anywhere, or `hf:OWNER/NAME`."""
     inside = run / "finetune" / named
-    return inside if "/" not in named and (inside.exists() or not Path(named).is_dir()) else Path(named)
+    is_inside = "/" not in named and (inside.exists() or not Path(named).is_dir())
+    return inside if is_inside else encoder_folder(run, named)
+
+
+def encoder_folder(run: Path, named: str | None) -> Path:
+    """An encoder: that of the run folder, or the one named: a folder anywhere, or `hf:OWNER/NAME`."""
+    path = Path(named) if named else run / "pretrain"
+    return path if path.is_relative_to(run) else hub.folder(str(named))  # what is of this run may come yet
 
 
 def _tokenizer(recipe: Recipe, corpus: inputs.Corpus, cache: HashCache) -> Node:

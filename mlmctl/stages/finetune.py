@@ -19,7 +19,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..config import FinetuneConfig, seconds
-from ..engine import loop, model, optimizer, runtime
+from ..engine import configuration, loop, model, optimizer, runtime
 from ..engine.checkpoint import Checkpoints
 from ..engine.probe import dtype_by_rule
 from ..errors import DataError, UsageError
@@ -36,7 +36,6 @@ _MOST_WATCHED = 500
 _WARMUP_SHARE = 0.1
 _MAX_GRAD_NORM = 1.0
 _EVALUATION_BATCH = 64
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
@@ -146,7 +145,7 @@ def _network(
 
 def _window_length(encoder: Path, config: FinetuneConfig) -> int:
     """The longest input: what is asked for, or what the encoder was trained on (made elsewhere: can take)."""
-    most = model.num_positions(encoder)
+    most = configuration.num_positions(encoder)
     plan = encoder / "plan.json"
     length = int(json.loads(plan.read_bytes())["block_length"]) if plan.is_file() else most
     if config.window_length is None:
@@ -237,9 +236,8 @@ def _plan(
 def _write(stage: Stage, adapted: Adapted, report: Mapping[str, Any], learned: Data, encoder: Path) -> None:
     """The artifact: a folder that stock transformers loads, and what evaluation needs beside it."""
     model.save_model(adapted.model, stage.out)
-    for name in _TOKENIZER_FILES:
-        if (encoder / name).is_file():
-            shutil.copyfile(encoder / name, stage.out / name)
+    # Written anew and not copied: a stranger's tokenizer_config.json may point to code.
+    vocabulary.save((encoder / "tokenizer.json").read_bytes().decode(), stage.out)
     write_task(stage.out, adapted.task, adapted.settings, adapted.block_length)
     content = json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n"
     (stage.out / "load_report.json").write_bytes(content)

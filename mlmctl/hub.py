@@ -1,0 +1,66 @@
+"""Models that others have published: `hf:OWNER/NAME` is the one way to ask for something remote.
+
+Nothing but a name that begins with `hf:` touches the network, and then only configuration, safetensors
+and tokenizer files are fetched: no code, no pickle.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .errors import ResourceError, UsageError, one_line
+
+PREFIX = "hf:"
+FILES = (
+    "config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+)
+"""What is fetched of a repository. `vocab.txt` is only looked for, to say what is to be done about it."""
+
+
+def folder(name: str) -> Path:
+    """The local folder that a model's name means: a path, or `hf:OWNER/NAME`, fetched if it is not yet there.
+
+    UsageError for a path that does not exist and for a repository that is unknown or closed; ResourceError
+    if the hub cannot be reached.
+    """
+    if name.startswith(PREFIX):
+        return _fetched(name.removeprefix(PREFIX))
+    path = Path(name)
+    if path.is_dir():
+        return path
+    what = "is not a folder" if path.exists() else "does not exist"
+    remote = name if name.count("/") == 1 and not name.startswith((".", "/", "~")) else "OWNER/NAME"
+    hint = f"a folder, or {PREFIX}{remote} for a model on the hub"
+    raise UsageError("usage.no-model", what, where=name, hint=hint)
+
+
+def _fetched(name: str) -> Path:
+    import huggingface_hub
+    from huggingface_hub import errors, utils
+
+    where = PREFIX + name
+    utils.disable_progress_bars()  # type: ignore[attr-defined]
+    try:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(FILES)))
+    except errors.HFValidationError:
+        hint = f"{PREFIX}OWNER/NAME"
+        raise UsageError("usage.no-model", "is no name of a repository", where=where, hint=hint) from None
+    except errors.GatedRepoError:
+        found, hint = "is open only to those who accepted its terms", "accept them, then: hf auth login"
+        raise UsageError("usage.no-model", found, where=where, hint=hint) from None
+    except errors.RepositoryNotFoundError:
+        raise UsageError("usage.no-model", "is not on the hub, or not public", where=where) from None
+    except Exception as error:  # whatever the HTTP library of this version of the hub's client raises
+        raise ResourceError(
+            "resource.hub",
+            f"cannot be fetched, and is not in the cache: {one_line(error)}",
+            where=where,
+            hint="try again with a connection, or name a local folder",
+        ) from None
