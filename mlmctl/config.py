@@ -99,9 +99,17 @@ class MaskConfig(Table):
     seed: int = Field(0, ge=0, lt=2**31, description="of the frozen validation masks")
 
 
+_SHAPE = (
+    "architecture", "preset", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+)  # fmt: skip
+_GENTLE = {"learning_rate": 3e-4, "muon_learning_rate": 0.002}
+"""Defaults where an encoder is continued: the rates for random weights would undo what it knows."""
+
+
 class PretrainConfig(Table):
     """`[pretrain]`: the encoder and how long it learns. Of steps, epochs, budget the first set wins."""
 
+    init: str = _free("", description="encoder to continue: a folder, or hf:OWNER/NAME")
     architecture: Literal["modernbert", "bert"] = "modernbert"
     preset: Preset = "mini"
     hidden_size: int | None = Field(None, ge=16, le=8192)
@@ -120,6 +128,18 @@ class PretrainConfig(Table):
     max_grad_norm: float = Field(1.0, gt=0, le=1e6)
     seed: int = Field(0, ge=0, lt=2**31)
     save_interval: Duration = _free("60s")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gentle_with_init(cls, values: Any) -> Any:
+        return {**_GENTLE, **values} if isinstance(values, dict) and values.get("init") else values
+
+    @model_validator(mode="after")
+    def _shape_comes_with_init(self) -> PretrainConfig:
+        given = [name for name in _SHAPE if name in self.model_fields_set]
+        if self.init and given:
+            raise ValueError(f"{given[0]} cannot be chosen with init: the encoder to continue has its own")
+        return self
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> PretrainConfig:
@@ -182,6 +202,13 @@ class Recipe(Table):
     pretrain: PretrainConfig = PretrainConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="after")
+    def _tokenizer_comes_with_init(self) -> Recipe:
+        given = sorted(self.tokenizer.model_fields_set & {"type", "vocab_size", "cased"})
+        if self.pretrain.init and given:
+            raise ValueError(f"tokenizer.{given[0]} cannot be chosen with pretrain.init, which has its own")
+        return self
 
 
 def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

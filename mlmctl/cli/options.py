@@ -34,6 +34,7 @@ class Flag:
 _FLAGS: dict[str, Flag] = {
     "preset": Flag(("pretrain.preset",), str, "Model shape: tiny, mini, small or base.", "NAME"),
     "architecture": Flag(("pretrain.architecture",), str, "Family of encoders: modernbert or bert.", "NAME"),
+    "init": Flag(("pretrain.init",), str, "Continue this encoder: a folder, or hf:OWNER/NAME.", "DIR"),
     "budget": Flag(("pretrain.budget",), str, "Time for the pretrain stage, e.g. 10m, 1h30m.", "TIME"),
     "steps": Flag(("pretrain.steps",), int, "Training steps, instead of a budget."),
     "epochs": Flag(("{command}.epochs",), float, "Passes over the data, instead of a budget."),
@@ -72,7 +73,7 @@ _FLAGS: dict[str, Flag] = {
 CORPUS = ("unit", "text-column", "encoding", "encoding-errors")
 TOKENIZER = (*CORPUS, "tokenizer-type", "vocab-size", "cased", "tokenizer")
 MASK = (*TOKENIZER, "block-length", "mask-rate", "mask-unit")
-PRETRAIN = (*MASK, "preset", "architecture", "budget", "steps", "epochs", "seed", "threads", "device")
+PRETRAIN = (*MASK, "preset", "architecture", "init", "budget", "steps", "epochs", "seed", "threads", "device")
 FINETUNE = (
     "task", "data", "name", "model", "max-examples", "on-bad", "from-scratch", "epochs", "seed", "threads",
     "device",

@@ -41,7 +41,7 @@ class Counters:
     num_tokens: int = 0
     num_skipped: int = 0
     num_skipped_in_a_row: int = 0
-    evaluated_step: int = 0
+    evaluated_step: int = -1
     """The last step whose evaluation stands in metrics.jsonl."""
     recent_loss: float | None = None
     """Running mean of the training loss: what divergence is measured against."""

@@ -6,6 +6,7 @@ load, and speed comes from the attention function and from what the loss asks of
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -35,6 +36,11 @@ class LoadReport:
     """Tensors of the model that the file does not have in that shape: a fresh head, seeded."""
     unexpected: tuple[str, ...]
     """Tensors of the file that the model has no place for: another head."""
+
+    def __str__(self) -> str:
+        new = f"new: {', '.join(self.new) or 'none'}"
+        left = f"; not used: {', '.join(self.unexpected)}" if self.unexpected else ""
+        return f"{self.num_loaded} encoder tensors loaded; {new}{left}"
 
 
 def shape(config: PretrainConfig) -> Shape:
@@ -70,6 +76,28 @@ def build(
     return _construct("masked_lm", family.config({**fields, "vocab_size": vocab_size}), seed, device)
 
 
+def with_rows(model: PreTrainedModel, num_rows: int) -> tuple[PreTrainedModel, list[nn.Parameter]]:
+    """A copy of a masked-language model with at least as many rows for tokens; its parameters that have some.
+
+    The first rows are those of `model`; what further ones hold is not defined.
+    """
+    config = copy.deepcopy(model.config)
+
+    def resized(vocab_size: int, device: torch.device) -> PreTrainedModel:
+        config.vocab_size = vocab_size
+        with device:
+            return _construct("masked_lm", config, 0, device)
+
+    one_more = dict(resized(num_rows + 1, torch.device("meta")).named_parameters())
+    wider = resized(num_rows, model.device)
+    parameters, old = dict(wider.named_parameters()), dict(model.named_parameters())
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter[: len(old[name])] = old[name]
+    # What has a row for each token is what has another shape with one token more.
+    return wider, [p for name, p in parameters.items() if p.shape != one_more[name].shape]
+
+
 def num_parameters(model: nn.Module) -> int:
     """Trained numbers, tied ones once."""
     return sum(parameter.numel() for parameter in model.parameters())
@@ -88,7 +116,9 @@ def save_model(model: PreTrainedModel, folder: Path) -> None:
     config["architectures"] = [type(model).__name__]
     text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
-    tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in model.named_parameters()}
+    # Tied parameters once; where the configuration ties nothing, stock classes look for each name.
+    named = model.named_parameters(remove_duplicate=bool(model.config.tie_word_embeddings))
+    tensors = {name: parameter.detach().cpu().clone() for name, parameter in named}
     path = folder / "model.safetensors"
     save_file(tensors, path, metadata={"format": "pt"})
     path.chmod((folder / "config.json").stat().st_mode & 0o777)  # safetensors writes for the owner alone
@@ -111,13 +141,7 @@ def load(
     """
     config = configuration.read(folder, dropout, changes)
     stored = weights.stored(folder)
-    try:
-        with torch.device("meta"):
-            shell = _construct(head, config, seed, torch.device("meta"))
-    except Exception as error:  # an unknown activation, heads that do not divide the width ...
-        found = f"no model can be built: {one_line(error)}"
-        raise ArtifactError("model.config", found, where=str(folder)) from None
-    names, report = _match(shell, stored, folder)
+    names, report = _match(_shell(head, config, folder), stored, folder)
     model = _construct(head, config, seed, device)
     parameters = dict(model.named_parameters())
     with torch.no_grad():
@@ -126,11 +150,27 @@ def load(
     return model, report
 
 
+def inspect(folder: Path, head: Head) -> LoadReport:
+    """What `load` would report, without reading a weight. ArtifactError as for `load`."""
+    shell = _shell(head, configuration.read(folder), folder)
+    return _match(shell, weights.stored(folder), folder)[1]
+
+
 def build_like(
     folder: Path, head: Head, seed: int, device: torch.device = _CPU, dropout: float = 0.0, **changes: Any
 ) -> PreTrainedModel:
     """A model of the architecture in `folder` with fresh, seeded weights: the from-scratch baseline."""
     return _construct(head, configuration.read(folder, dropout, changes), seed, device)
+
+
+def _shell(head: Head, config: PretrainedConfig, folder: Path) -> PreTrainedModel:
+    """The model without memory for its weights: only names and shapes."""
+    try:
+        with torch.device("meta"):
+            return _construct(head, config, 0, torch.device("meta"))
+    except Exception as error:  # an unknown activation, heads that do not divide the width ...
+        found = f"no model can be built: {one_line(error)}"
+        raise ArtifactError("model.config", found, where=str(folder)) from None
 
 
 def _construct(head: Head, config: PretrainedConfig, seed: int, device: torch.device) -> PreTrainedModel:

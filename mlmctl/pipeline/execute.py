@@ -231,6 +231,8 @@ class _Folders:
         found = {name: self._open(folder) for name, folder in node.reads.items()}
         fingerprints = {name: fingerprint for name, (fingerprint, _) in found.items()}
         for name, (_, made_from) in found.items():
+            if not node.reads[name].is_relative_to(self.run):
+                continue  # made in another run folder, from what is there
             for other in made_from.keys() & fingerprints.keys():
                 if made_from[other] != fingerprints[other]:
                     raise ArtifactError(

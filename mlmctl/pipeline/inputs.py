@@ -13,8 +13,7 @@ from pathlib import Path
 
 from .. import samples
 from ..artifact import MANIFEST, digest, open_artifact, read_manifest
-from ..engine import weights
-from ..engine.configuration import CONFIG
+from ..engine import configuration, weights
 from ..errors import ArtifactError, UsageError
 from ..events import Emit, Note
 from ..stages.stage import BASE
@@ -94,11 +93,23 @@ def model(folder: Path, cache: HashCache) -> str:
     """The fingerprint of a model folder, ours (verified) or a stock one (by the files that are read)."""
     if (folder / MANIFEST).exists():
         return open_artifact(folder, cache).fingerprint
-    if not (folder / CONFIG).is_file():
+    if not (folder / configuration.CONFIG).is_file():
         hint = "a folder with config.json and model.safetensors"
         raise ArtifactError("artifact.missing", "is no model folder", where=str(folder), hint=hint)
-    files = [folder / CONFIG, *weights.files(folder), folder / "tokenizer.json"]
+    files = [folder / configuration.CONFIG, *weights.files(folder), folder / "tokenizer.json"]
     return digest({path.name: cache.sha256(path) for path in files if path.is_file()})
+
+
+def check_positions(encoder: Path, block_length: int) -> None:
+    """UsageError, before a text is read, if the blocks are longer than the encoder to continue can take."""
+    most = configuration.num_positions(encoder)
+    if block_length > most:
+        raise UsageError(
+            "usage.block-length",
+            f"takes {most} tokens at once, the blocks have {block_length}",
+            where=str(encoder),
+            hint=f"--block-length {most}",
+        )
 
 
 def tokenizer(folder: Path, cache: HashCache) -> str:
@@ -109,6 +120,8 @@ def tokenizer(folder: Path, cache: HashCache) -> str:
     path = folder / "tokenizer.json"
     if not path.is_file():
         hint = "--tokenizer takes a folder with tokenizer.json"
+        if (folder / "vocab.txt").is_file() or (folder / "vocab.json").is_file():
+            hint = "AutoTokenizer.from_pretrained(...).save_pretrained(...) of transformers writes one"
         raise UsageError("usage.no-tokenizer", "has no tokenizer.json", where=str(folder), hint=hint)
     artifact = folder.parent if folder.name == BASE else folder
     if (artifact / MANIFEST).exists():

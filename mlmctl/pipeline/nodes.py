@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import hub
-from ..config import EvaluateConfig, FinetuneConfig, MaskConfig, Recipe
+from ..config import EvaluateConfig, FinetuneConfig, MaskConfig, PretrainConfig, Recipe
 from ..errors import UsageError
 from ..events import Emit
 from ..stages.stage import Stage
@@ -66,12 +66,18 @@ def pretrain_nodes(
     run: Path, recipe: Recipe, until: str, corpus_paths: list[str], cache: HashCache, emit: Emit
 ) -> list[Node]:
     """The nodes from the corpus up to stage `until`: `tokenizer`, `mask` or `pretrain`."""
+    init = hub.folder(recipe.pretrain.init) if recipe.pretrain.init else None
+    if init is not None:
+        inputs.check_positions(init, recipe.mask.block_length)
+        if not recipe.tokenizer.path:
+            tokenizer = recipe.tokenizer.model_copy(update={"path": str(init)})
+            recipe = recipe.model_copy(update={"tokenizer": tokenizer})
     corpus = inputs.corpus(run, corpus_paths or recipe.corpus.paths, cache, emit)
     nodes = [_tokenizer(recipe, corpus, cache)]
     if until != "tokenizer":
         nodes += [_blocks(run, recipe, corpus), _policy(run, recipe.mask)]
     if until == "pretrain":
-        nodes.append(_pretrain(run, recipe))
+        nodes.append(_pretrain(run, recipe.pretrain, init))
     return nodes
 
 
@@ -212,23 +218,23 @@ def _policy(run: Path, config: MaskConfig) -> Node:
     )
 
 
-def _pretrain(run: Path, recipe: Recipe) -> Node:
+def _pretrain(run: Path, config: PretrainConfig, init: Path | None) -> Node:
     def make(stage: Stage) -> Metrics:
         from ..stages import pretrain
 
-        return pretrain.run(recipe.pretrain, stage)
+        return pretrain.run(config, stage)
 
     def tidy(work: Path) -> None:
         from ..stages import pretrain
 
         pretrain.tidy(work)
 
-    names = ("tokenizer", "mask/blocks", "mask/policy")
+    reads = {name: run / name for name in ("tokenizer", "mask/blocks", "mask/policy")}
     return Node(
         "pretrain",
         make,
-        config=recipe.pretrain.key_fields(),
-        reads={name: run / name for name in names},
+        config=config.key_fields(),
+        reads=reads if init is None else {**reads, "init": init},
         replaceable=False,
         extendable=_LENGTH_FIELDS,
         tidy=tidy,

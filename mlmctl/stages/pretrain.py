@@ -20,10 +20,10 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from ..config import PretrainConfig, seconds
-from ..engine import architectures, calibrate, evaluate_mlm, model, plan, probe, runtime
-from ..engine.architectures import Shape
+from ..engine import architectures, calibrate, evaluate_mlm, initial, model, plan, probe, runtime
 from ..engine.checkpoint import Checkpoints, keep_only
 from ..engine.evaluate_mlm import FrozenMasks
+from ..engine.initial import Start
 from ..engine.loop import Evaluation, Settings, Trained, train
 from ..engine.masked_lm import MaskedLanguageWork
 from ..engine.optimizer import Optimizer, muon_and_adamw
@@ -100,7 +100,7 @@ class _World:
     config: PretrainConfig
     stage: Stage
     runtime: runtime.Runtime
-    shape: Shape
+    start: Start
     blocks: Blocks
     masks: FrozenMasks
     policy: Policy
@@ -108,12 +108,14 @@ class _World:
     @classmethod
     def open(cls, config: PretrainConfig, stage: Stage) -> _World:
         blocks_folder, policy_folder = stage.inputs["mask/blocks"], stage.inputs["mask/policy"]
+        machine = runtime.prepare(stage.runtime)
+        blocks = Blocks.open(blocks_folder, "train")
         return cls(
             config=config,
             stage=stage,
-            runtime=runtime.prepare(stage.runtime),
-            shape=model.shape(config),
-            blocks=Blocks.open(blocks_folder, "train"),
+            runtime=machine,
+            start=_start(config, stage, blocks, machine.device),
+            blocks=blocks,
             masks=FrozenMasks.open(policy_folder, blocks_folder),
             policy=Policy.read(policy_folder),
         )
@@ -124,16 +126,7 @@ class _World:
 
     def fresh(self, chosen: plan.Plan) -> tuple[PreTrainedModel, Optimizer]:
         """A new encoder and its optimizer: the same weights at every call."""
-        special_ids = {"pad": self.specials.pad, "cls": self.specials.cls, "sep": self.specials.sep}
-        encoder = model.build(
-            self.config.architecture,
-            self.shape,
-            self.specials.vocab_size,
-            self.blocks.block_length,
-            special_ids,
-            self.config.seed,
-            self.runtime.device,
-        )
+        encoder = self.start.make()
         optimizer = muon_and_adamw(
             encoder,
             muon_learning_rate=self.config.muon_learning_rate,
@@ -150,7 +143,7 @@ class _World:
         blocks_per_step = max(1, self.config.tokens_per_step // length)
         dtype = probe.dtype_by_rule(self.runtime.device)
         if self.config.steps is None and self.config.epochs is None:
-            widths = self.shape.hidden_size, self.shape.intermediate_size
+            widths = self.start.shape.hidden_size, self.start.shape.intermediate_size
             dtype = probe.dtype_by_timing(self.runtime.device, at_once * length, *widths)
         return plan.Plan(
             num_steps=0,
@@ -181,6 +174,10 @@ class _World:
             self.policy.units,
         )
 
+    def is_evaluated(self, step: int) -> bool:
+        """As the plan says; an encoder that is continued also before its first step."""
+        return plan.is_evaluated(step) or (step == 0 and self.start.report is not None)
+
     def settings(self, chosen: plan.Plan) -> Settings:
         return Settings(
             stage=self.stage.name,
@@ -188,13 +185,25 @@ class _World:
             seed=self.config.seed,
             max_grad_norm=self.config.max_grad_norm,
             save_interval=seconds(self.config.save_interval),
-            evaluate_at=plan.is_evaluated,
+            evaluate_at=self.is_evaluated,
             save_at=chosen.decay_start or None,
             dtype=chosen.torch_dtype,
             device=self.runtime.device,
             rank=self.runtime.rank,
             world_size=self.runtime.world_size,
         )
+
+
+def _start(config: PretrainConfig, stage: Stage, blocks: Blocks, device: torch.device) -> Start:
+    """Random weights, or the encoder to continue, which is told. ArtifactError for one that does not fit."""
+    init = stage.inputs.get("init")
+    if init is None:
+        return initial.new(config, blocks.specials, blocks.block_length, device)
+    start = initial.continued(init, stage.inputs["tokenizer"], blocks.specials, config.seed, device)
+    grown = f"; {start.num_new_tokens:,} new tokens" if start.num_new_tokens else ""
+    stage.emit(Note(f"continues an encoder: {start.report}{grown}"))
+    stage.details["init"] = start.facts
+    return start
 
 
 def _train(world: _World, encoder: PreTrainedModel, optimizer: Optimizer, chosen: plan.Plan) -> Trained:
@@ -233,17 +242,11 @@ def _tell_plan(world: _World, encoder: PreTrainedModel, chosen: plan.Plan) -> No
     state = plan.checkpoint_bytes(num_parameters, num_matrix)
     disk = 4 * state + 4 * num_parameters + 500 * chosen.num_steps  # newest two, trunk, the one being made
     length, facts = world.blocks.block_length, world.blocks.facts
-    memory = plan.memory_bytes(
-        world.shape,
-        chosen,
-        length,
-        world.specials.vocab_size,
-        world.policy.rate_start,
-        state + 4 * num_parameters,
-    )
+    shape, vocab_size = world.start.shape, encoder.config.vocab_size
+    held = state + 4 * num_parameters
+    memory = plan.memory_bytes(shape, chosen, length, vocab_size, world.policy.rate_start, held)
     tokens = chosen.blocks_per_step * length
     epochs = chosen.num_steps * chosen.blocks_per_step / world.blocks.num_blocks
-    shape = world.shape
     expected = chosen.seconds_per_step and chosen.seconds_per_step * chosen.num_steps
     rows = [
         ("documents", f"{facts['num_documents']:,}" if "num_documents" in facts else ""),
