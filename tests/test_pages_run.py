@@ -39,6 +39,8 @@ SMALL = {
     "MLMCTL_FINETUNE_MAX_EXAMPLES": "32",
     "MLMCTL_EVALUATE_MAX_EXAMPLES": "16",
 }
+OF_THE_ENCODER = tuple(name for name in SMALL if name.endswith(("SIZE", "LAYERS", "HEADS")))
+"""What cannot be chosen for an encoder that is continued."""
 SHORTER = {"10m": "2s", "30m": "3s"}
 """Budgets."""
 GATE = re.compile(r"=[\d.]+$")
@@ -88,6 +90,11 @@ class Folder:
 
     def _mlmctl(self, segment: str, given: str) -> str:
         words = [SHORTER.get(w, w) for w in shlex.split(segment, comments=True)[1:]]
+        for name, value in SMALL.items():
+            if "--init" in words and name in OF_THE_ENCODER:
+                self._patch.delenv(name, raising=False)
+            else:
+                self._patch.setenv(name, value)
         gates = {n + 1 for n, word in enumerate(words) if word == "--fail-under"}
         words = [GATE.sub("=0", word) if n in gates else word for n, word in enumerate(words)]
         raw = io.BytesIO(given.encode())
@@ -109,8 +116,6 @@ class Folder:
 @pytest.fixture
 def folder(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Folder:
     monkeypatch.chdir(tmp_path)
-    for name, value in SMALL.items():
-        monkeypatch.setenv(name, value)
     return Folder(tmp_path, capsys, monkeypatch)
 
 
