@@ -68,6 +68,13 @@ class Folder:
                 "".join(f"{w}\t{t}\n" for w, t in zip(r["tokens"], r["tags"], strict=True)) for r in rows
             )
             (path / f"{part}.conll").write_text("\n".join(sentences))
+        texts = ["the old stone house", "a bird sings over the river", ""]
+        for name in ("texts.txt", "sentences.txt"):
+            (path / name).write_text("\n".join(texts) + "\n")
+        (path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        (path / "blimp").mkdir()
+        pair = {"sentence_good": "the bird sings", "sentence_bad": "the sings bird"}
+        (path / "blimp" / "order.jsonl").write_text(json.dumps(pair) + "\n")
 
     def run(self, line: str) -> None:
         """Run one line of a page; AssertionError with what was printed unless it ends with 0."""
@@ -85,6 +92,9 @@ class Folder:
         words = [SHORTER.get(w, w) for w in shlex.split(segment, comments=True)[1:]]
         gates = {n + 1 for n, word in enumerate(words) if word == "--fail-under"}
         words = [GATE.sub("=0", word) if n in gates else word for n, word in enumerate(words)]
+        if "<" in words:
+            words, (_, name) = words[:-2], words[-2:]
+            given = (self.path / name).read_text()
         raw = io.BytesIO(given.encode())
         self._patch.setattr(sys, "stdin", io.TextIOWrapper(raw, encoding="utf-8"))
         with pytest.raises(SystemExit) as caught:

@@ -1,8 +1,9 @@
 """Which stage is fresh, stale or resumable; locks the run folder, opens, runs and seals artifacts."""
 
 from .adopt import adopt
+from .evaluations import encoder_folder, evaluate_node, model_folder
 from .execute import Decision, StageReport, decide, execute, hash_cache, header_of, preview
-from .nodes import Node, evaluate_node, finetune_name, finetune_node, model_folder, pretrain_nodes
+from .nodes import Node, finetune_name, finetune_node, pretrain_nodes
 
 __all__ = [
     "Decision",
@@ -10,6 +11,7 @@ __all__ = [
     "StageReport",
     "adopt",
     "decide",
+    "encoder_folder",
     "evaluate_node",
     "execute",
     "finetune_name",

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .. import samples
 from ..artifact import MANIFEST, digest, open_artifact, read_manifest
 from ..errors import ArtifactError, UsageError
 from ..events import Emit, Note
 from ..storage import HashCache, sha256_file
+from ..tasks import pairs as minimal_pairs
 from ..text.corpus import Source, fingerprint, resolve
 
 SPOOL = ".spool"
@@ -41,11 +43,16 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A file of labelled data."""
+    """A file of labelled data, or a folder of them."""
 
     path: Path
     fingerprint: str
     built_in: bool = False
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where it was, for the details of a manifest."""
+        return {"data": str(self.path.resolve()), "built_in_data": self.built_in}
 
 
 def corpus(run: Path, paths: Sequence[str], cache: HashCache, emit: Emit) -> Corpus:
@@ -86,6 +93,17 @@ def labelled(run: Path, stage: str, task: str, named: str, cache: HashCache, emi
     path = samples.path(samples.LABELLED[task][stage])
     emit(Note(f"no data named: using the small built-in {task} set; name your own with --data", "warning"))
     return Labelled(path, sha256_file(path), built_in=True)
+
+
+def pairs(named: str, cache: HashCache) -> Labelled:
+    """A file of minimal pairs or a folder of them: every set counts, by its name and its content."""
+    path = Path(named)
+    if not named or not path.exists():
+        what = "does not exist" if named else "no minimal pairs are named"
+        raise UsageError("usage.no-data", what, where=named or None, hint="--data FOLDER, or FILE.jsonl")
+    return Labelled(
+        path, digest({name: cache.sha256(file) for name, file in minimal_pairs.files(path).items()})
+    )
 
 
 def model(folder: Path, cache: HashCache) -> str:
