@@ -126,11 +126,11 @@ def show(call: Call, reports: list[StageReport] | None, gates: dict[str, float] 
 
 def _show_tables(call: Call, metrics: Mapping[str, Any]) -> None:
     """What is measured of each label, each file, ...; of confusions the rows are true labels."""
-    for table, rows in metrics.items():
-        if isinstance(rows, dict) and rows and all(isinstance(row, dict) for row in rows.values()):
-            columns = list(next(iter(rows.values())))
-            cells = [(name, *(shown(row.get(column, "")) for column in columns)) for name, row in rows.items()]
-            call.console.table((table, *columns), cells)
+    for name, parts in metrics.items():
+        if isinstance(parts, dict) and parts and all(isinstance(part, dict) for part in parts.values()):
+            columns = list(next(iter(parts.values())))
+            rows = [(part, *(shown(of[column]) for column in columns)) for part, of in parts.items()]
+            call.console.table((name, *columns), rows)
     if "confusion" in metrics:
         labels = list(metrics["labels"])
         counts = [(label, *map(str, row)) for label, row in zip(labels, metrics["confusion"], strict=True)]
