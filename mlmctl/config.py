@@ -178,7 +178,7 @@ class FinetuneConfig(Table):
 class EvaluateConfig(Table):
     """`[evaluate]`: a model, its test data, and the gates that the result must pass."""
 
-    task: Literal["sentiment", "classify", "tags", "qa", "mlm"] = "sentiment"
+    task: Literal["sentiment", "classify", "tags", "qa", "mlm", "pairs"] = "sentiment"
     name: str = _free("")
     data: str = _free("")
     model: str = _free("")
@@ -188,6 +188,9 @@ class EvaluateConfig(Table):
     tags_column: str = Field("tags", description="in columns the last, or a number from 1")
     on_bad: OnBad = Field("fail", description="what a question that cannot be used does (qa)")
     max_examples: int | None = Field(None, ge=1)
+    method: Literal["original", "within-word-l2r"] = Field(
+        "within-word-l2r", description="pseudo-log-likelihood: of task pairs, and of the command score"
+    )
     batch_size: int = _free(64, ge=1, le=65536)
     fail_under: dict[str, float] = _free({})
 

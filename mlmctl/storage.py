@@ -58,22 +58,27 @@ class HashCache:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that gets its name, in place of an older one, only when all of it is on disk.
+def whole_path(path: Path) -> Iterator[Path]:
+    """A temporary name for a file that gets its own, in place of an older one, only when all is on disk.
 
-    If the body raises, nothing is left and the older one stays.
+    The body writes and closes it. If the body raises, nothing is left and the older one stays.
     """
     temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
     try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        sync(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """The same as a file that is open for writing."""
+    with whole_path(path) as temporary, temporary.open("xb") as file:
+        yield file
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -8,8 +8,8 @@ import sys
 
 os.environ.update(COLUMNS="100", NO_COLOR="1", TERM="dumb")
 COMMANDS = (
-    "tokenizer", "mask", "pretrain", "finetune", "evaluate", "fill", "predict", "doctor", "status",
-    "run", "recipe list", "recipe show", "recipe check", "demo",
+    "tokenizer", "mask", "pretrain", "finetune", "evaluate", "fill", "predict", "embed", "score", "doctor",
+    "status", "run", "recipe list", "recipe show", "recipe check", "demo",
 )  # fmt: skip
 
 

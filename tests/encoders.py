@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from vocabularies import trained
 
 from mlmctl.artifact import Header, publish
 from mlmctl.config import EvaluateConfig, FinetuneConfig, PretrainConfig, RuntimeConfig
@@ -17,6 +18,7 @@ from mlmctl.events import Emit, silent
 from mlmctl.stages import evaluate, finetune
 from mlmctl.stages.stage import Stage
 from mlmctl.text import vocabulary
+from mlmctl.text.vocabulary import Kind
 
 GOOD = ["great", "lovely", "superb", "fine"]
 BAD = ["awful", "boring", "poor", "dull"]
@@ -24,15 +26,28 @@ OTHER = ["the", "film", "was", "a", "plot", "and", "cast"]
 BLOCK_LENGTH = 16
 
 
-def make_encoder(folder: Path, seed: int = 0, architecture: str = "modernbert") -> Path:
-    """An untrained encoder of 32 numbers and two layers as an artifact, like the one pretrain writes."""
-    tokenizer = vocabulary.train(Counter(dict.fromkeys(GOOD + BAD + OTHER, 100)), 200, cased=False)
+def make_encoder(
+    folder: Path,
+    seed: int = 0,
+    architecture: str = "modernbert",
+    kind: Kind = "wordpiece",
+    scale: float = 1.0,
+) -> Path:
+    """An untrained encoder of 32 numbers and two layers as an artifact, like the one pretrain writes.
+
+    With a `scale` of its matrices it has opinions: untouched ones find all words about equally likely.
+    """
+    tokenizer = trained(200 if kind == "wordpiece" else 340, text=" ".join(GOOD + BAD + OTHER), kind=kind)
     vocab_size = vocabulary.special_ids(tokenizer).vocab_size
     size: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     shape = model.shape(PretrainConfig(**size, intermediate_size=32))
     with publish(folder, Header("pretrain", {"seed": seed})) as draft:
         ids = {"pad": 0, "cls": 2, "sep": 3}
         network = model.build(architecture, shape, vocab_size, BLOCK_LENGTH, ids, seed)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                if parameter.ndim == 2:
+                    parameter.mul_(scale)
         model.save_model(network, draft.path)
         vocabulary.save(tokenizer.to_str(), draft.path)
         (draft.path / "plan.json").write_text(json.dumps({"block_length": BLOCK_LENGTH}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import SMALL, WORDS, Outcome, Shell, write_corpus
 
@@ -163,6 +164,25 @@ def test_fill_and_predict_answer_line_by_line(
     assert [set(answer) for answer in answers] == [{"schema_version", "label", "score", "probabilities"}] * 2
 
 
+def test_embed_gives_the_same_numbers_in_every_form(
+    shell: Shell, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def embedded(*arguments: str) -> Outcome:
+        monkeypatch.setattr("sys.stdin", _stdin("the river sings\n\ngreen stone\n"))
+        return shell("embed", "--run", trained, *arguments)
+
+    rows = [json.loads(line) for line in embedded("--json").out.splitlines()]
+    assert [set(row) for row in rows] == [{"schema_version", "embedding"}] * 3
+    plain = [[float(cell) for cell in line.split("\t")] for line in embedded().out.splitlines()]
+    assert plain == [row["embedding"] for row in rows]
+    assert len(plain[0]) == 16
+    written = embedded("--output", "out.npy", "--json").json
+    assert (written["num_texts"], written["hidden_size"], written["output"]) == (3, 16, "out.npy")
+    assert np.load("out.npy").astype(np.float64).tolist() == np.float32(plain).astype(np.float64).tolist()
+    assert ".npy" in one_error(embedded("--output", "out.csv"), 2)
+    assert "mean" in one_error(embedded("--pooling", "max"), 2)
+
+
 def test_preview_and_export_show_what_is_masked(shell: Shell, trained: Path, tmp_path: Path) -> None:
     preview = shell("mask", "--run", trained, "--preview", "2").out
     assert preview.count("[CLS]") == 2
@@ -199,6 +219,7 @@ def test_a_gate_fails_with_3_and_still_gives_the_metrics(shell: Shell, trained: 
         (["finetune"], 5),
         (["evaluate"], 5),
         (["fill", "x [MASK]"], 5),
+        (["embed"], 5),
         (["status", "--run", "nowhere"], 2),
         (["recipe", "check", "nothing.toml"], 2),
         (["finetune", "--name", "../outside"], 2),

@@ -126,6 +126,7 @@ def masked_world(root: Path, of_encoder: str, of_masks: str) -> dict[str, Path]:
             if name == "pretrain":
                 network = engine_model.build("modernbert", shape, VOCAB_SIZE, LENGTH, special_ids, 0)
                 engine_model.save_model(network, draft.path)
+                shutil.copytree(made["tokenizer"], draft.path, dirs_exist_ok=True)
             else:
                 shutil.copytree(made[name], draft.path, dirs_exist_ok=True)
     return folders

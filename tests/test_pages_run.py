@@ -75,6 +75,13 @@ class Folder:
         make_stock(path / "encoder", vocab_size=400)
         make_tokenizer(path / "encoder", text.split(), vocab_size=400)
         patch.setattr(huggingface_hub, "snapshot_download", lambda name, **named: str(path / "encoder"))
+        texts = ["the old stone house", "a bird sings over the river", ""]
+        for name in ("texts.txt", "sentences.txt"):
+            (path / name).write_text("\n".join(texts) + "\n")
+        (path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        (path / "blimp").mkdir()
+        pair = {"sentence_good": "the bird sings", "sentence_bad": "the sings bird"}
+        (path / "blimp" / "order.jsonl").write_text(json.dumps(pair) + "\n")
 
     def run(self, line: str) -> None:
         """Run one line of a page; AssertionError with what was printed unless it ends with 0."""
@@ -97,6 +104,9 @@ class Folder:
                 self._patch.setenv(name, value)
         gates = {n + 1 for n, word in enumerate(words) if word == "--fail-under"}
         words = [GATE.sub("=0", word) if n in gates else word for n, word in enumerate(words)]
+        if "<" in words:
+            words, (_, name) = words[:-2], words[-2:]
+            given = (self.path / name).read_text()
         raw = io.BytesIO(given.encode())
         self._patch.setattr(sys, "stdin", io.TextIOWrapper(raw, encoding="utf-8"))
         with pytest.raises(SystemExit) as caught:

@@ -55,7 +55,7 @@ _FLAGS: dict[str, Flag] = {
     "task": Flag(
         ("{command}.task",),
         str,
-        "What the model is for: sentiment, classify, tags, qa (evaluate also: mlm).",
+        "What the model is for: sentiment, classify, tags, qa (evaluate also: mlm, pairs).",
         "NAME",
     ),
     "data": Flag(
@@ -66,6 +66,9 @@ _FLAGS: dict[str, Flag] = {
     "max-examples": Flag(("{command}.max_examples",), int, "Use a seeded, stratified sample of this size."),
     "on-bad": Flag(("{command}.on_bad",), str, "Bad questions (qa): fail, or skip (counted).", "WHAT"),
     "from-scratch": Flag(("{command}.from_scratch",), bool, "Random weights: the supervised baseline."),
+    "method": Flag(
+        ("evaluate.method",), str, "Pseudo-log-likelihood: original or within-word-l2r (default).", "NAME"
+    ),
     "threads": Flag(("runtime.threads",), int, "CPU threads (default: all that are ours)."),
     "device": Flag(("runtime.device",), str, "auto, cpu, cuda or mps."),
 }
@@ -78,7 +81,7 @@ FINETUNE = (
     "task", "data", "name", "model", "max-examples", "on-bad", "from-scratch", "epochs", "seed", "threads",
     "device",
 )  # fmt: skip
-EVALUATE = ("task", "data", "name", "model", "max-examples", "on-bad", "threads", "device")
+EVALUATE = ("task", "data", "name", "model", "max-examples", "method", "on-bad", "threads", "device")
 
 _RUN = Annotated[
     Path, typer.Option("--run", envvar="MLMCTL_RUN", metavar="DIR", help="The folder all stages share.")

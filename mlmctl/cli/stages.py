@@ -118,29 +118,23 @@ def show(call: Call, reports: list[StageReport] | None, gates: dict[str, float] 
     if not call.json:
         rows = [(name, shown(value)) for name, value in metrics.items() if _is_plain(value)]
         call.console.facts([*rows, ("artifact", str(reports[-1].path))])
-        _show_confusion(call, metrics)
-        _show_parts(call, metrics, "types")
-        _show_parts(call, metrics, "kinds")
+        _show_tables(call, metrics)
     if failures:
         call.fail(GateError("gate.failed", "; ".join(failures)), **result)
     call.done(result)
 
 
-def _show_confusion(call: Call, metrics: Mapping[str, Any]) -> None:
-    """Rows are true labels, columns predictions."""
-    if "confusion" not in metrics:
-        return
-    labels = list(metrics["labels"])
-    rows = [(label, *map(str, row)) for label, row in zip(labels, metrics["confusion"], strict=True)]
-    call.console.table(("label \\ predicted", *labels), rows)
-
-
-def _show_parts(call: Call, metrics: Mapping[str, Any], name: str) -> None:
-    """Each type of entity, or kind of question, in a row, its scores in columns."""
-    if metrics.get(name):
-        header = next(iter(metrics[name].values()))
-        rows = [(part, *map(shown, scores.values())) for part, scores in metrics[name].items()]
-        call.console.table((name, *header), rows)
+def _show_tables(call: Call, metrics: Mapping[str, Any]) -> None:
+    """What is measured of each label, each file, ...; of confusions the rows are true labels."""
+    for name, parts in metrics.items():
+        if isinstance(parts, dict) and parts and all(isinstance(part, dict) for part in parts.values()):
+            columns = list(next(iter(parts.values())))
+            rows = [(part, *(shown(of[column]) for column in columns)) for part, of in parts.items()]
+            call.console.table((name, *columns), rows)
+    if "confusion" in metrics:
+        labels = list(metrics["labels"])
+        counts = [(label, *map(str, row)) for label, row in zip(labels, metrics["confusion"], strict=True)]
+        call.console.table(("label \\ predicted", *labels), counts)
 
 
 def _is_plain(value: object) -> bool:

@@ -1,10 +1,11 @@
-"""Commands that use a model: fill, predict."""
+"""Commands that use a model: fill, predict, embed, score."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -58,6 +59,63 @@ def predict(
             call.console.json({"schema_version": 1, **row})
         else:
             call.console.cells(_columns(row.values()))
+
+
+@options.command(app, "embed", panel=_PANEL, flags=("threads", "device"))
+def embed(
+    call: Call,
+    model: Model = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE.npy", help="Write one float32 array.")
+    ] = None,
+    pooling: Annotated[
+        Literal["mean", "cls"], typer.Option("--pooling", help="Mean of all tokens, or the first.")
+    ] = "mean",
+    normalize: Annotated[bool, typer.Option("--normalize", help="Scale each to length 1.")] = False,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts a batch.")] = 512,
+) -> None:
+    """Texts as vectors: one line in, one out (plain text, or JSON lines), or a .npy file."""
+    from ..commands import embed
+    from ..pipeline import encoder_folder
+
+    if output is not None:
+        embed.check_output(output)
+    folder = encoder_folder(call.run, model)
+    machine = call.resolved.recipe.runtime
+    found = embed.run(folder, _lines(), pooling, normalize, batch_size, machine)
+    if output is not None:
+        num_texts = embed.save(found, output, call.console.emit)
+        facts = {"num_texts": num_texts, "hidden_size": found.hidden_size, "output": str(output)}
+        if not call.json:
+            call.console.facts((name, str(value)) for name, value in facts.items())
+        call.done(facts)
+        return
+    for piece in found.pieces:
+        for row in piece.astype(str).tolist():
+            # A float32 in its own shortest digits: the number that a .npy file would hold.
+            if call.json:
+                call.console.json({"schema_version": 1, "embedding": [float(value) for value in row]})
+            else:
+                call.console.cells(row)
+
+
+@options.command(app, "score", panel=_PANEL, flags=("method", "threads", "device"))
+def score(
+    call: Call,
+    model: Model = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts a batch.")] = 64,
+) -> None:
+    """How likely each text is: pseudo-log-likelihood in nats, number of tokens, nats a token."""
+    from ..commands import score
+    from ..pipeline import encoder_folder
+
+    folder, recipe = encoder_folder(call.run, model), call.resolved.recipe
+    for row in score.run(folder, _lines(), recipe.evaluate.method, batch_size, recipe.runtime):
+        if call.json:
+            call.console.json({"schema_version": 1, **row})
+        else:
+            values = (row["score"], row["num_tokens"], row["score_per_token"])
+            call.console.cells("" if value is None else str(value) for value in values)
 
 
 def _columns(values: Iterable[object]) -> Iterator[str]:

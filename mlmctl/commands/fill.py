@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from ..artifact import MANIFEST, open_artifact
 from ..config import RuntimeConfig
-from ..engine import architectures, model, runtime
+from ..engine import architectures
 from ..engine.masked_lm import sparse_logits
-from ..errors import ArtifactError, DataError
+from ..errors import DataError
 from ..text import vocabulary
+from .encoders import open_encoder
 
 _MASK = "[MASK]"
 
@@ -27,25 +27,15 @@ def run(
     ArtifactError if the folder is not a masked-language model; DataError, naming the line, for a text
     without a mask or longer than the model.
     """
-    if (folder / MANIFEST).exists():
-        open_artifact(folder)
-    device = runtime.prepare(config or RuntimeConfig()).device
-    encoder, report = model.load(folder, "masked_lm", device=device)
-    if report.new:
-        raise ArtifactError(
-            "model.no-head",
-            f"has no masked-language head ({', '.join(report.new)} missing)",
-            where=str(folder),
-            hint="--model takes the folder of a pretrained encoder",
-        )
-    tokenizer = vocabulary.load(folder)
-    tokenizer.encode_special_tokens = False
-    specials = vocabulary.special_ids(tokenizer)
+    opened = open_encoder(folder, config)
+    tokenizer, specials = opened.tokenizer, opened.specials
+    tokenizer.encode_special_tokens = False  # here the mask in the text is meant
     mask = vocabulary.special_names(tokenizer)["mask"]
     for number, text in enumerate(texts, start=1):
         inner = tokenizer.encode(text.replace(_MASK, mask), add_special_tokens=False).ids
         ids = [specials.cls, *inner, specials.sep]
-        yield {"text": text, "masks": _fill(encoder, tokenizer, ids, specials.mask, top_k, f"line {number}")}
+        found = _fill(opened.model, tokenizer, ids, specials.mask, top_k, f"line {number}")
+        yield {"text": text, "masks": found}
 
 
 @torch.inference_mode()

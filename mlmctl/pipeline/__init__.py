@@ -1,16 +1,10 @@
 """Which stage is fresh, stale or resumable; locks the run folder, opens, runs and seals artifacts."""
 
 from .adopt import adopt
+from .evaluations import evaluate_node
 from .execute import Decision, StageReport, decide, execute, hash_cache, header_of, preview
-from .nodes import (
-    Node,
-    encoder_folder,
-    evaluate_node,
-    finetune_name,
-    finetune_node,
-    model_folder,
-    pretrain_nodes,
-)
+from .inputs import encoder_folder, model_folder
+from .nodes import Node, finetune_name, finetune_node, pretrain_nodes
 
 __all__ = [
     "Decision",

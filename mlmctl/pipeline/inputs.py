@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from .. import samples
+from .. import hub, samples
 from ..artifact import MANIFEST, digest, open_artifact, read_manifest
 from ..engine import configuration, weights
 from ..errors import ArtifactError, UsageError
 from ..events import Emit, Note
 from ..stages.stage import BASE
 from ..storage import HashCache, sha256_file
+from ..tasks import pairs as minimal_pairs
 from ..text.corpus import Source, fingerprint, resolve
 
 SPOOL = ".spool"
@@ -42,11 +44,16 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A file of labelled data."""
+    """A file of labelled data, or a folder of them."""
 
     path: Path
     fingerprint: str
     built_in: bool = False
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where it was, for the details of a manifest."""
+        return {"data": str(self.path.resolve()), "built_in_data": self.built_in}
 
 
 def corpus(run: Path, paths: Sequence[str], cache: HashCache, emit: Emit) -> Corpus:
@@ -89,6 +96,17 @@ def labelled(run: Path, stage: str, task: str, named: str, cache: HashCache, emi
     return Labelled(path, sha256_file(path), built_in=True)
 
 
+def pairs(named: str, cache: HashCache) -> Labelled:
+    """A file of minimal pairs or a folder of them: every set counts, by its name and its content."""
+    path = Path(named)
+    if not named or not path.exists():
+        what = "does not exist" if named else "no minimal pairs are named"
+        raise UsageError("usage.no-data", what, where=named or None, hint="--data FOLDER, or FILE.jsonl")
+    return Labelled(
+        path, digest({name: cache.sha256(file) for name, file in minimal_pairs.files(path).items()})
+    )
+
+
 def model(folder: Path, cache: HashCache) -> str:
     """The fingerprint of a model folder, ours (verified) or a stock one (by the files that are read)."""
     if (folder / MANIFEST).exists():
@@ -98,6 +116,19 @@ def model(folder: Path, cache: HashCache) -> str:
         raise ArtifactError("artifact.missing", "is no model folder", where=str(folder), hint=hint)
     files = [folder / configuration.CONFIG, *weights.files(folder), folder / "tokenizer.json"]
     return digest({path.name: cache.sha256(path) for path in files if path.is_file()})
+
+
+def encoder_folder(run: Path, named: str | None) -> Path:
+    """An encoder: that of the run folder, or the one named, as `model_folder` finds it."""
+    return model_folder(run, named) if named else run / "pretrain"
+
+
+def model_folder(run: Path, named: str) -> Path:
+    """A model: the name of a fine-tuned one in the run folder, a folder anywhere, or `hf:OWNER/NAME`."""
+    inside, path = run / "finetune" / named, Path(named)
+    if "/" not in named and (inside.exists() or not path.is_dir()):
+        return inside
+    return path if path.is_relative_to(run) else hub.folder(named)  # what is of this run may come yet
 
 
 def check_positions(encoder: Path, block_length: int) -> None:

@@ -1,4 +1,4 @@
-"""The five stages as nodes: what each is keyed by, which artifacts it reads, which function makes it.
+"""The stages as nodes: what each is keyed by, which artifacts it reads, which function makes it.
 
 Importing this file imports no stage: a node's function does so when it is called, so that a run in
 which everything is fresh never waits for torch.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import hub
-from ..config import EvaluateConfig, FinetuneConfig, MaskConfig, PretrainConfig, Recipe
+from ..config import FinetuneConfig, MaskConfig, PretrainConfig, Recipe
 from ..errors import UsageError
 from ..events import Emit
 from ..stages.stage import Stage
@@ -94,66 +94,24 @@ def finetune_node(run: Path, config: FinetuneConfig, cache: HashCache, emit: Emi
         name=f"finetune/{finetune_name(config)}",
         run=make,
         config=config.key_fields(),
-        reads={"pretrain": encoder_folder(run, config.model)},
+        reads={"pretrain": inputs.encoder_folder(run, config.model)},
         given={"data": data.fingerprint},
         replaceable=False,
         data=data.path,
-        details=_origin(data.path, data.built_in),
-    )
-
-
-def evaluate_node(run: Path, config: EvaluateConfig, cache: HashCache, emit: Emit) -> Node:
-    """`evaluate/<model>/<data>`: metrics, predictions and errors of a model on test data."""
-
-    def make(stage: Stage) -> Metrics:
-        from ..stages import evaluate
-
-        return evaluate.run(config, stage)
-
-    if config.task == "mlm":
-        encoder = encoder_folder(run, config.model)
-        return Node(
-            name=f"evaluate/{encoder.name}/mlm",
-            run=make,
-            config=config.key_fields(),
-            reads={
-                "pretrain": encoder,
-                "mask/blocks": run / "mask/blocks",
-                "mask/policy": run / "mask/policy",
-            },
-        )
-    folder = model_folder(run, config.model or config.task)
-    data = inputs.labelled(run, "evaluate", config.task, config.data, cache, emit)
-    return Node(
-        name=f"evaluate/{folder.name}/{config.name or data.path.name.split('.')[0]}",
-        run=make,
-        config=config.key_fields(),
-        reads={"model": folder},
-        given={"data": data.fingerprint},
-        data=data.path,
-        details=_origin(data.path, data.built_in),
+        details=data.origin,
     )
 
 
 def finetune_name(config: FinetuneConfig) -> str:
     """The folder of a fine-tune: `--name`, or the task, marked if it starts from random weights."""
-    name = config.name or (f"{config.task}-scratch" if config.from_scratch else config.task)
-    if name in {".", ".."} or "/" in name or name.startswith(".") or not name.isprintable():
+    return folder_name(config.name or (f"{config.task}-scratch" if config.from_scratch else config.task))
+
+
+def folder_name(name: str) -> str:
+    """A name that stays inside the folder it is given in; UsageError for any other."""
+    if name in {"", ".", ".."} or "/" in name or name.startswith(".") or not name.isprintable():
         raise UsageError("usage.name", f"{name!r} cannot be the name of a folder here", where="--name")
     return name
-
-
-def model_folder(run: Path, named: str) -> Path:
-    """A fine-tuned model: a name in the run folder, a folder anywhere, or `hf:OWNER/NAME`."""
-    inside = run / "finetune" / named
-    is_inside = "/" not in named and (inside.exists() or not Path(named).is_dir())
-    return inside if is_inside else encoder_folder(run, named)
-
-
-def encoder_folder(run: Path, named: str | None) -> Path:
-    """An encoder: that of the run folder, or the one named: a folder anywhere, or `hf:OWNER/NAME`."""
-    path = Path(named) if named else run / "pretrain"
-    return path if path.is_relative_to(run) else hub.folder(str(named))  # what is of this run may come yet
 
 
 def _tokenizer(recipe: Recipe, corpus: inputs.Corpus, cache: HashCache) -> Node:
@@ -243,7 +201,3 @@ def _pretrain(run: Path, config: PretrainConfig, init: Path | None) -> Node:
 
 def _corpus_details(corpus: inputs.Corpus) -> dict[str, Any]:
     return {"corpus": list(corpus.paths), "built_in_data": corpus.built_in}
-
-
-def _origin(path: Path, built_in: bool) -> dict[str, Any]:
-    return {"data": str(path.resolve()), "built_in_data": built_in}

@@ -26,6 +26,7 @@ from ..errors import DataError, UsageError
 from ..events import Emit, Note, Plan
 from ..tasks.adapted import TASKS, Adapted, write_task
 from ..tasks.features import Features
+from ..tasks.pretrained import block_length
 from ..tasks.task import Data, Settings, Task
 from ..tasks.work import WindowWork
 from ..text import vocabulary
@@ -144,12 +145,10 @@ def _network(
 
 
 def _window_length(encoder: Path, config: FinetuneConfig) -> int:
-    """The longest input: what is asked for, or what the encoder was trained on (made elsewhere: can take)."""
-    most = configuration.num_positions(encoder)
-    plan = encoder / "plan.json"
-    length = int(json.loads(plan.read_bytes())["block_length"]) if plan.is_file() else most
+    """The longest input: what is asked for, or what the encoder was trained on."""
     if config.window_length is None:
-        return length
+        return block_length(encoder)
+    most = configuration.num_positions(encoder)
     if config.window_length > most:
         message = f"{config.window_length} tokens are more than the {most} the encoder has positions for"
         raise UsageError("usage.window-length", message, where="finetune.window_length")

@@ -7,6 +7,7 @@ stump. The weights of the windows of a text sum to 1, so a long text counts no m
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,13 +78,12 @@ def windows(texts: Sequence[str], tokenizer: Tokenizer, specials: Specials, bloc
             tokenizer.encode_batch_fast(batch, add_special_tokens=False), start=first
         ):
             tokens = encoding.ids
-            num_windows = max(1, -(-len(tokens) // room))
-            for window in range(num_windows):
-                cut = slice(len(tokens) * window // num_windows, len(tokens) * (window + 1) // num_windows)
-                ids += [specials.cls, *tokens[cut], specials.sep]
+            places = cuts(len(tokens), room)
+            for place in places:
+                ids += [specials.cls, *tokens[place], specials.sep]
                 starts.append(len(ids))
                 examples.append(example)
-                weights.append(1 / num_windows)
+                weights.append(1 / len(places))
     return Features(
         input_ids=np.array(ids, dtype=np.int32),
         starts=np.array(starts, dtype=np.int64),
@@ -92,6 +92,13 @@ def windows(texts: Sequence[str], tokenizer: Tokenizer, specials: Specials, bloc
         targets={},
         pad_id=specials.pad,
     )
+
+
+def cuts(num_tokens: int, room: int) -> list[slice]:
+    """Where a text is cut: as few windows of at most `room` tokens as hold it, at least one, nearly equal."""
+    num_windows = max(1, -(-num_tokens // room))
+    bounds = [num_tokens * window // num_windows for window in range(num_windows + 1)]
+    return [slice(start, end) for start, end in itertools.pairwise(bounds)]
 
 
 def batch(features: Features, numbers: NDArray[np.int64]) -> dict[str, Tensor]:

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..signals import stop
-from .features import Features, batch
+from .features import SHAPE_STEP, Features, batch
+
+_BATCH_TOKENS = 2048
+"""Tokens a batch, padding included: activations that stay in the cache, as in training."""
 
 Forward = Callable[[nn.Module, Mapping[str, Tensor]], Tensor]
 """(model, batch) -> what is wanted of each window [B, ...] or of each token [B, L, ...]."""
@@ -51,14 +54,27 @@ def over_tokens(
 def _in_batches(
     model: nn.Module, forward: Forward, features: Features, batch_size: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """The results with the numbers of their windows, taken in the order of their length: little is padded."""
+    """The results with the numbers of their windows, taken as `by_length` has them: little is padded."""
     device = next(model.parameters()).device
-    order = np.argsort(features.lengths, kind="stable")
-    for start in range(0, len(order), batch_size):
+    for numbers in by_length(features.lengths, batch_size):
         stop.raise_if_requested()  # where signals are deferred, as in training
-        numbers = order[start : start + batch_size]
-        tensors = batch(features, numbers)
-        moved = {name: tensor.to(device) for name, tensor in tensors.items()}
+        moved = {name: tensor.to(device) for name, tensor in batch(features, numbers).items()}
         with torch.inference_mode():
             results = forward(model, moved).float().cpu().numpy()
         yield numbers, results
+
+
+def by_length(lengths: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
+    """The numbers of all windows, the shortest first, in batches of at most `batch_size`.
+
+    Padded as `features.batch` does, a batch has at most 2,048 tokens, unless it is one long window.
+    """
+    order = np.argsort(lengths, kind="stable")
+    padded = -(-lengths[order] // SHAPE_STEP) * SHAPE_STEP
+    start = 0
+    while start < len(order):
+        candidates = padded[start : start + batch_size]  # ascending: the last one decides the padding
+        sizes = candidates * np.arange(1, len(candidates) + 1)
+        count = max(1, int(np.searchsorted(sizes, _BATCH_TOKENS, side="right")))
+        yield order[start : start + count]
+        start += count

@@ -36,14 +36,14 @@ class Row:
         """Raise the DataError that says what is wrong with this row."""
         raise DataError(code, f"row {self.number}: {message}", where=self.where, hint=hint)
 
-    def value(self, column: str, setting: str) -> Any:
+    def value(self, column: str, setting: str | None = None) -> Any:
         """The value of a column; DataError that names those found, and the setting for another."""
         if column not in self.values:
             found = ", ".join(shown(name) for name in list(self.values)[:_LISTED]) or "none"
             self.fail(
                 "data.columns",
                 f"has no column {column!r}; the columns found are: {found}",
-                f"name the right one: --set {setting}=COLUMN",
+                f"name the right one: --set {setting}=COLUMN" if setting else None,
             )
         return self.values[column]
 

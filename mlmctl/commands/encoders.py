@@ -1,0 +1,17 @@
+"""Opening the encoder that a command is to use: an artifact is verified before anything is computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..artifact import MANIFEST, open_artifact
+from ..config import RuntimeConfig
+from ..engine import runtime
+from ..tasks.pretrained import Pretrained, open_pretrained
+
+
+def open_encoder(folder: Path, machine: RuntimeConfig | None, *, needs_head: bool = True) -> Pretrained:
+    """See `open_pretrained`. ArtifactError also for an artifact whose files are not the ones recorded."""
+    if (folder / MANIFEST).exists():
+        open_artifact(folder)
+    return open_pretrained(folder, runtime.prepare(machine or RuntimeConfig()).device, needs_head=needs_head)

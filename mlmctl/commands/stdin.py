@@ -1,0 +1,49 @@
+"""What comes in on standard input, line by line: plain text, or JSON objects with named columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+
+from ..errors import DataError
+
+
+def rows(lines: Iterable[str], columns: Sequence[str] = ("text",)) -> Iterator[dict[str, str]]:
+    """The columns of each line, as the lines come; an empty line is an empty text.
+
+    If the first line is a JSON object with these columns as strings, every line must be one; else lines
+    are plain text, which only `text` alone can be. DataError names the line that is not what it should be.
+    """
+    is_json = False
+    for number, line in enumerate(lines, start=1):
+        line = line.removesuffix("\n").removesuffix("\r")
+        row = _json_row(line, columns) if is_json or number == 1 else None
+        if number == 1:
+            is_json = row is not None or tuple(columns) != ("text",)
+        if is_json and row is None:
+            wanted = " and ".join(repr(column) for column in columns)
+            found = f"is not a JSON object with strings under {wanted}"
+            raise DataError("data.broken-row", found, where=f"line {number}")
+        row = {"text": line} if row is None else row
+        try:
+            "".join(row.values()).encode()
+        except UnicodeEncodeError:
+            raise DataError("data.bad-text", "is not valid Unicode", where=f"line {number}") from None
+        yield row
+
+
+def texts(lines: Iterable[str]) -> Iterator[str]:
+    """The text of each line; see `rows`."""
+    return (row["text"] for row in rows(lines))
+
+
+def _json_row(line: str, columns: Sequence[str]) -> dict[str, str] | None:
+    """The string values of a JSON object if the columns are among them, or None for anything else."""
+    try:
+        values = json.loads(line) if line.lstrip().startswith("{") else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(values, dict):
+        return None
+    row = {name: value for name, value in values.items() if isinstance(value, str)}
+    return row if set(columns) <= row.keys() else None

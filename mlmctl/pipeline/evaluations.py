@@ -1,0 +1,82 @@
+"""The stage `evaluate` as nodes: one kind for each thing that can be measured, each keyed by what it uses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..config import EvaluateConfig
+from ..events import Emit
+from ..stages.stage import Stage
+from ..storage import HashCache
+from . import inputs
+from .nodes import Metrics, Node, folder_name
+
+
+def evaluate_node(run: Path, config: EvaluateConfig, cache: HashCache, emit: Emit) -> Node:
+    """`evaluate/<model>/<data>`: metrics, predictions and errors of a model on test data."""
+    match config.task:
+        case "mlm":
+            return _on_masks(run, config)
+        case "pairs":
+            return _on_pairs(run, config, cache)
+        case _:
+            return _on_examples(run, config, cache, emit)
+
+
+def _on_masks(run: Path, config: EvaluateConfig) -> Node:
+    encoder = inputs.encoder_folder(run, config.model)
+    masks = {name: run / name for name in ("mask/blocks", "mask/policy")}
+    return Node(
+        name=_name(encoder, "mlm"),
+        run=lambda stage: _measure(config, stage),
+        config=_only(config, "task"),
+        reads={"pretrain": encoder, **masks},
+    )
+
+
+def _on_pairs(run: Path, config: EvaluateConfig, cache: HashCache) -> Node:
+    encoder = inputs.encoder_folder(run, config.model)
+    data = inputs.pairs(config.data, cache)
+    return Node(
+        name=_name(encoder, config.name or _stem(data.path)),
+        run=lambda stage: _measure(config, stage),
+        config=_only(config, "task", "method", "max_examples"),
+        reads={"pretrain": encoder},
+        given={"data": data.fingerprint},
+        data=data.path,
+        details=data.origin,
+    )
+
+
+def _on_examples(run: Path, config: EvaluateConfig, cache: HashCache, emit: Emit) -> Node:
+    folder = inputs.model_folder(run, config.model or config.task)
+    data = inputs.labelled(run, "evaluate", config.task, config.data, cache, emit)
+    return Node(
+        name=_name(folder, config.name or _stem(data.path)),
+        run=lambda stage: _measure(config, stage),
+        config={name: value for name, value in config.key_fields().items() if name != "method"},
+        reads={"model": folder},
+        given={"data": data.fingerprint},
+        data=data.path,
+        details=data.origin,
+    )
+
+
+def _measure(config: EvaluateConfig, stage: Stage) -> Metrics:
+    from ..stages import evaluate
+
+    return evaluate.run(config, stage)
+
+
+def _name(model: Path, data: str) -> str:
+    return f"evaluate/{folder_name(model.resolve().name)}/{folder_name(data)}"
+
+
+def _stem(data: Path) -> str:
+    return data.resolve().name.split(".")[0]
+
+
+def _only(config: EvaluateConfig, *names: str) -> dict[str, Any]:
+    """The fields of the key that this kind of measurement looks at."""
+    return {name: value for name, value in config.key_fields().items() if name in names}
