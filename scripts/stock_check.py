@@ -27,6 +27,8 @@ TEXTS = [
     "Ein Satz mit Umlauten: schön, größer; 电影, кино, 🎬!",
 ]
 MASKED = "the film was [MASK] ."
+SIMPLE = "anna saw the old man in london and went to paris"
+"""Words that are separated by blanks, for the tags."""
 TOLERANCE = 1e-5
 
 
@@ -54,6 +56,9 @@ def write(run: Path, reference: Path) -> None:
         arrays[f"{name}/logits"] = logits_of(loaded.eval(), batch)
         arrays[f"{name}/input_ids"] = batch["input_ids"].numpy()
         arrays[f"{name}/attention_mask"] = batch["attention_mask"].numpy()
+        if kind == "ForTokenClassification":
+            (row,) = predict.run(run / name, [SIMPLE], 8, RuntimeConfig())
+            arrays[f"{name}/tags"] = np.array(row["tags"])
         if kind == "ForSequenceClassification":
             rows = list(predict.run(run / name, iter(TEXTS), 8, RuntimeConfig()))
             arrays[f"{name}/labels"] = np.array([row["label"] for row in rows])
@@ -85,6 +90,12 @@ def read(run: Path, reference: Path) -> None:
         assert difference < TOLERANCE * max(1.0, float(np.abs(logits[real]).max())), (
             f"{name}: logits differ by {difference}"
         )
+        if kind == "ForTokenClassification":
+            tag = pipeline("token-classification", model=str(run / name), ignore_labels=[])
+            first = [piece["entity"] for piece in tag(SIMPLE) if f" {SIMPLE}"[piece["start"]] == " "]
+            # B- and I- may differ: mlmctl begins an entity that the model only continues.
+            types, ours = ([t.partition("-")[2] for t in some] for some in (first, arrays[f"{name}/tags"]))
+            assert types == ours, f"{name}: {first}"
         if kind == "ForSequenceClassification":
             answers = pipeline("text-classification", model=str(run / name))(TEXTS)
             assert [a["label"] for a in answers] == list(arrays[f"{name}/labels"]), f"{name}: {answers}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,12 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer, pipelin
 
 from mlmctl.commands import predict
 from mlmctl.config import FinetuneConfig
-from mlmctl.errors import DataError
-from mlmctl.events import Event, Note
+from mlmctl.errors import ArtifactError, DataError, InterruptedRun
+from mlmctl.events import Event, Note, Progress
 from mlmctl.measure.entities import Span
+from mlmctl.signals import stop
 from mlmctl.stages.finetune import _choose
+from mlmctl.storage import sha256_file
 from mlmctl.tasks.adapted import TASKS, open_adapted
 from mlmctl.tasks.features import batch
 from mlmctl.tasks.tagged import Tagged
@@ -225,6 +229,36 @@ def test_the_only_sentence_of_a_rare_type_is_never_held_out() -> None:
     assert len(chosen.watched) == 120
 
 
+def test_fault_05_a_stopped_fine_tune_continues_to_the_same_bits(tmp_path: Path) -> None:
+    encoder = make_encoder(tmp_path / "pretrain")
+    data = make_tagged(tmp_path / "d.jsonl", 40)
+    run_finetune(tmp_path / "unbroken", encoder, data, task="tags")
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Progress) and event.done == 5:
+            stop.signal_number = signal.SIGTERM
+
+    with pytest.raises(InterruptedRun):
+        run_finetune(tmp_path / "x", encoder, data, emit=interrupt, task="tags")
+    stop.signal_number = None
+    assert not (tmp_path / "x").exists()
+    run_finetune(tmp_path / "x", encoder, data, task="tags")
+    for name in ("model.safetensors", "train_hashes.npy", "task.json", "config.json"):
+        assert sha256_file(tmp_path / "x" / name) == sha256_file(tmp_path / "unbroken" / name), name
+
+
+def test_fault_22_a_tokenizer_of_another_model_is_refused(
+    trained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    shutil.copytree(trained[0], tmp_path / "copy")
+    path = tmp_path / "copy" / "tokenizer.json"
+    path.write_text(path.read_text().replace("great", "grate"))  # as many pieces, another meaning
+    with pytest.raises(ArtifactError) as error:
+        list(predict.run(tmp_path / "copy", ["great"]))
+    assert error.value.exit_code == 5
+    assert str(error.value.where).endswith("tokenizer.json")
+
+
 def test_max_examples_too_few_for_the_types_are_refused(tmp_path: Path) -> None:
     encoder = make_encoder(tmp_path / "pretrain")
     data = tmp_path / "d.conll"
@@ -241,6 +275,7 @@ def test_the_commands_run_on_the_built_in_set_and_gate(
     made = shell("finetune", "--task", "tags", "--epochs", "2", "--run", run, "--threads", "1", "--json")
     assert made.code == 0
     assert made.json["metrics"]["num_types"] == 3
+    assert made.json["metrics"]["learning_rate"] == 1e-3
     measured = shell("evaluate", "--task", "tags", "--run", run, "--threads", "1", "--fail-under", "f1=0.99")
     assert measured.code == 3
     assert "types\tf1\tprecision\trecall" in measured.out

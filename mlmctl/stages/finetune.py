@@ -90,6 +90,7 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
         **features.facts,
         "num_steps": num_steps,
         "num_epochs": num_epochs,
+        "learning_rate": learning_rate,
         "train_loss": trained.counters.recent_loss,
         **watched,
         "num_loaded_tensors": report["num_loaded"],

@@ -33,6 +33,9 @@ from .tagged import Tagged
 from .task import Report, Settings, hold_out_rest, usual_epochs
 from .word_windows import word_windows
 
+_LEARNING_RATE = 1e-3
+"""F1 on 700 sentences held out of the training part of WNUT-2017, five epochs, one seed: 0.182 at 3e-4, 0.236
+at 1e-3, 0.204 at 2e-3."""
 _NUM_ERRORS = 50
 _DECIMALS = 4  # of probabilities: what threads and padding cannot change
 
@@ -55,7 +58,7 @@ class Tagging:
     name = "tags"
     model_head: Head = "token_classification"
     asks: tuple[str, ...] = ("text",)
-    learning_rate = 3e-4
+    learning_rate = _LEARNING_RATE
 
     def read(
         self,
