@@ -84,6 +84,7 @@ class TokenizerConfig(Table):
     vocab_size: int = Field(8192, ge=64, le=1_000_000)
     cased: bool = False
     path: str = _free("")
+    extend: int = Field(0, ge=0, le=1_000_000, description="new entries for a pinned tokenizer")
 
 
 class MaskConfig(Table):

@@ -42,6 +42,7 @@ _FLAGS: dict[str, Flag] = {
     "vocab-size": Flag(("tokenizer.vocab_size",), int, "Entries in the vocabulary."),
     "cased": Flag(("tokenizer.cased",), bool, "Keep upper and lower case apart."),
     "tokenizer": Flag(("tokenizer.path",), str, "Use this tokenizer folder instead of training one.", "DIR"),
+    "extend-vocab": Flag(("tokenizer.extend",), int, "Add so many entries to the tokenizer used.", "N"),
     "block-length": Flag(("mask.block_length",), int, "Tokens a block."),
     "mask-rate": Flag(("mask.rate_start", "mask.rate_end"), float, "Share of tokens masked, constant."),
     "mask-unit": Flag(("mask.unit",), str, "What is hidden as a whole: token, word or span.", "NAME"),
@@ -74,7 +75,7 @@ _FLAGS: dict[str, Flag] = {
 }
 
 CORPUS = ("unit", "text-column", "encoding", "encoding-errors")
-TOKENIZER = (*CORPUS, "tokenizer-type", "vocab-size", "cased", "tokenizer")
+TOKENIZER = (*CORPUS, "tokenizer-type", "vocab-size", "cased", "tokenizer", "extend-vocab")
 MASK = (*TOKENIZER, "block-length", "mask-rate", "mask-unit")
 PRETRAIN = (*MASK, "preset", "architecture", "init", "budget", "steps", "epochs", "seed", "threads", "device")
 FINETUNE = (

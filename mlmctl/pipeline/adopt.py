@@ -37,7 +37,7 @@ def adopt(run: Path, resolved: Resolved, emit: Emit) -> Recipe:
         if table == "tokenizer" and recorded.get("pinned"):
             # It is a copy, so it pins itself; if it was changed, it holds what it was made from.
             base = run / "tokenizer" / BASE
-            recorded = {"path": str(base if base.is_dir() else run / "tokenizer")}
+            recorded = {**recorded, "path": str(base if base.is_dir() else run / "tokenizer")}
         changes = {
             name: recorded[name]
             for name in type(current).model_fields

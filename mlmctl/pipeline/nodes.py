@@ -120,14 +120,23 @@ def _tokenizer(recipe: Recipe, corpus: inputs.Corpus, cache: HashCache) -> Node:
 
         return tokenizer.run(recipe.tokenizer, recipe.corpus, stage)
 
+    if recipe.tokenizer.extend and not recipe.tokenizer.path:
+        message = "there is no tokenizer to extend"
+        raise UsageError("usage.extend", message, where="--extend-vocab", hint="--tokenizer DIR names one")
     if recipe.tokenizer.path:
+        pinned = inputs.tokenizer(Path(recipe.tokenizer.path), cache)
+        if not recipe.tokenizer.extend:
+            config, given = {"pinned": True}, {"pinned": pinned}
+            return Node("tokenizer", make, config, reads={}, given=given, needs_torch=False)
         return Node(
             "tokenizer",
             make,
-            config={"pinned": True},
+            config={"pinned": True, "extend": recipe.tokenizer.extend, **recipe.corpus.key_fields()},
             reads={},
-            given={"pinned": inputs.tokenizer(Path(recipe.tokenizer.path), cache)},
+            given={"pinned": pinned, "corpus": corpus.fingerprint},
             needs_torch=False,
+            corpus=corpus,
+            details=_corpus_details(corpus),
         )
     return Node(
         "tokenizer",

@@ -2,21 +2,24 @@
 
 Reads   the corpus, or a pinned tokenizer.
 Writes  tokenizer/: tokenizer.json, tokenizer_config.json, special_tokens_map.json, corpus.json (the facts
-        about the corpus; not with a pinned tokenizer); base/tokenizer.json, the pinned one as it was, if
-        it had to be changed.
+        about the corpus, if it was read); base/tokenizer.json, the pinned one as it was, if it had to be
+        changed; extension.json, what its new entries were made of, if it was extended.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from tokenizers import Tokenizer
 
 from ..config import CorpusConfig, TokenizerConfig
 from ..errors import UsageError
 from ..events import Note
-from ..text import vocabulary
+from ..text import extension, growth, vocabulary
 from ..text.documents import Documents
 from ..text.words import WordCounter
 from .stage import BASE, Stage
@@ -28,16 +31,13 @@ def run(config: TokenizerConfig, corpus: CorpusConfig, stage: Stage) -> dict[str
     The same text gives the same bytes, whatever the machine does. Nothing is kept in the work folder:
     a run that was killed begins again, which takes seconds.
     """
+    if config.path and config.extend:
+        return _extended(Path(config.path), config.extend, corpus, stage)
     if config.path:
         return _pinned(Path(config.path), stage)
-    documents = Documents(stage.sources, corpus, stage.emit, stage.name)
-    counter = WordCounter(vocabulary.untrained(config.cased, config.type))
-    counter.count(documents)
+    counter, facts = _count(vocabulary.untrained(config.cased, config.type), corpus, stage)
     tokenizer = vocabulary.train(counter.words, config.vocab_size, config.cased, config.type)
     vocabulary.save(tokenizer.to_str(pretty=True), stage.out)
-    facts = documents.facts()
-    content = json.dumps({**facts, "num_words": counter.num_words}, indent=1, sort_keys=True)
-    (stage.out / "corpus.json").write_bytes(content.encode() + b"\n")
 
     vocab_size = tokenizer.get_vocab_size()
     if vocab_size < config.vocab_size:
@@ -48,17 +48,55 @@ def run(config: TokenizerConfig, corpus: CorpusConfig, stage: Stage) -> dict[str
                 "warning",
             )
         )
-    if counter.num_forgotten:
-        share = counter.num_forgotten / counter.num_words
-        stage.emit(Note(f"rare words, {share:.2%} of the text, were left out to bound the memory"))
     tokens_per_word, unknown_share = counter.measure(tokenizer.model, vocabulary.special_ids(tokenizer).unk)
     return {
         "vocab_size": vocab_size,
+        **facts,
+        "tokens_per_word": tokens_per_word,
+        "unknown_share": unknown_share,
+    }
+
+
+def _count(tokenizer: Tokenizer, corpus: CorpusConfig, stage: Stage) -> tuple[WordCounter, dict[str, Any]]:
+    """Read the corpus and write `corpus.json`; the words as this tokenizer splits them, and their metrics."""
+    documents = Documents(stage.sources, corpus, stage.emit, stage.name)
+    counter = WordCounter(tokenizer)
+    counter.count(documents)
+    facts = documents.facts()
+    _write_json(stage.out / "corpus.json", {**facts, "num_words": counter.num_words})
+    if counter.num_forgotten:
+        share = counter.num_forgotten / counter.num_words
+        stage.emit(Note(f"rare words, {share:.2%} of the text, were left out to bound the memory"))
+    return counter, {
         "num_documents": facts["num_documents"],
         "num_bytes": facts["num_bytes"],
         "num_words": counter.num_words,
         "num_distinct_words": len(counter.words),
-        "tokens_per_word": tokens_per_word,
+    }
+
+
+def _extended(pinned: Path, num_new: int, corpus: CorpusConfig, stage: Stage) -> dict[str, Any]:
+    """The pinned tokenizer with new entries for what the corpus needs most."""
+    _pinned(pinned, stage)
+    before = vocabulary.load(stage.out)
+    specials = vocabulary.special_ids(before)
+    counter, facts = _count(before, corpus, stage)
+    content = (stage.out / "tokenizer.json").read_text(encoding="utf-8")
+    grown = growth.grow(content, counter.words, num_new, str(pinned))
+    vocabulary.save(grown.content, stage.out, vocabulary.special_names(before))
+    _keep(pinned, stage.out, specials.vocab_size, grown.pieces)
+    if len(grown.pieces) < num_new:
+        found = f"the text supports {len(grown.pieces):,} new entries, not the {num_new:,} asked for"
+        stage.emit(Note(found, "warning"))
+    after = vocabulary.load(stage.out)
+    tokens_before, _ = counter.measure(before.model, specials.unk)
+    tokens_after, unknown_share = counter.measure(after.model, specials.unk)
+    return {
+        "vocab_size": vocabulary.special_ids(after).vocab_size,
+        "num_new": len(grown.pieces),
+        **facts,
+        "tokens_per_word_before": tokens_before,
+        "tokens_per_word": tokens_after,
         "unknown_share": unknown_share,
     }
 
@@ -72,12 +110,18 @@ def _pinned(folder: Path, stage: Stage) -> dict[str, Any]:
     vocabulary.save(content, stage.out, vocabulary.special_names(tokenizer))
     if changes:
         stage.emit(Note(f"{folder}/tokenizer.json, changed: {'; '.join(changes)}"))
-        _keep(folder, stage.out)
+        _keep(folder, stage.out, vocabulary.special_ids(tokenizer).vocab_size, {})
     return {"vocab_size": vocabulary.special_ids(tokenizer).vocab_size}
 
 
-def _keep(pinned: Path, out: Path) -> None:
-    """Keep what the tokenizer was made from, so that the same can be made of it again."""
+def _keep(pinned: Path, out: Path, num_base: int, pieces: Mapping[int, list[int]]) -> None:
+    """Keep what the tokenizer was made from, so that the same can be made of it again, and what is new in it."""
     base = out / BASE
-    base.mkdir()
+    base.mkdir(exist_ok=True)
     shutil.copyfile(pinned / "tokenizer.json", base / "tokenizer.json")
+    record = {"base_sha256": extension.content_hash(pinned), "num_base": num_base, "pieces": pieces}
+    _write_json(out / extension.FILE, record)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_bytes(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n")
