@@ -93,14 +93,14 @@ def test_the_stage_records_what_new_entries_were_made_of(shell: Shell, tmp_path:
     def tokenizer(*arguments: str) -> Outcome:
         return shell("tokenizer", *arguments, "--run", "run", "--json")
 
-    made = tokenizer("domain.txt", "--tokenizer", str(tmp_path), "--extend-vocab", "20").json
+    made = tokenizer("domain.txt", "--tokenizer", str(tmp_path), "--extend-vocab", "12").json
     metrics = made["metrics"]
-    assert (metrics["vocab_size"], metrics["num_new"]) == (520, 20)
+    assert (metrics["vocab_size"], metrics["num_new"]) == (512, 12)
     assert metrics["tokens_per_word"] < metrics["tokens_per_word_before"]
-    assert set(extension.between(tmp_path, Path("run/tokenizer"))) == set(range(500, 520))
-    assert len(AutoTokenizer.from_pretrained("run/tokenizer")) == 520
+    assert set(extension.between(tmp_path, Path("run/tokenizer"))) == set(range(500, 512))
+    assert len(AutoTokenizer.from_pretrained("run/tokenizer")) == 512
     assert tokenizer().json["stages"][0]["status"] == "fresh"  # nothing is said again
-    assert tokenizer("--extend-vocab", "10").json["metrics"]["vocab_size"] == 510
+    assert tokenizer("--extend-vocab", "5").json["metrics"]["vocab_size"] == 505
     refused = shell("tokenizer", "domain.txt", "--extend-vocab", "9", "--run", "other", "--json")
     assert refused.code == 2
     assert refused.json["error"]["code"] == "usage.extend"

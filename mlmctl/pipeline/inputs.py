@@ -119,16 +119,19 @@ def model(folder: Path, cache: HashCache) -> str:
 
 
 def encoder_folder(run: Path, named: str | None) -> Path:
-    """An encoder: that of the run folder, or the one named, as `model_folder` finds it."""
-    return model_folder(run, named) if named else run / "pretrain"
+    """An encoder: that of the run folder, or the one named: a fine-tuned one's, a folder, `hf:OWNER/NAME`."""
+    if not named:
+        return run / "pretrain"
+    inside, path = run / "finetune" / named, Path(named)
+    if "/" not in named and inside.exists():
+        return inside
+    return path if path.is_relative_to(run) else hub.folder(named)  # what is of this run may come yet
 
 
 def model_folder(run: Path, named: str) -> Path:
-    """A model: the name of a fine-tuned one in the run folder, a folder anywhere, or `hf:OWNER/NAME`."""
-    inside, path = run / "finetune" / named, Path(named)
-    if "/" not in named and (inside.exists() or not path.is_dir()):
-        return inside
-    return path if path.is_relative_to(run) else hub.folder(named)  # what is of this run may come yet
+    """A fine-tuned model: a name in the run folder, a folder anywhere, or `hf:OWNER/NAME`."""
+    is_inside = "/" not in named and not Path(named).is_dir()
+    return run / "finetune" / named if is_inside else encoder_folder(run, named)
 
 
 def check_positions(encoder: Path, block_length: int) -> None:

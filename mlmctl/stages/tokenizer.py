@@ -115,7 +115,7 @@ def _pinned(folder: Path, stage: Stage) -> dict[str, Any]:
 
 
 def _keep(pinned: Path, out: Path, num_base: int, pieces: Mapping[int, list[int]]) -> None:
-    """Keep what the tokenizer was made from, so that the same can be made of it again, and what is new in it."""
+    """Keep what the tokenizer was made from, so that the same can be made of it again; say what is new."""
     base = out / BASE
     base.mkdir(exist_ok=True)
     shutil.copyfile(pinned / "tokenizer.json", base / "tokenizer.json")

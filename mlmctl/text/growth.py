@@ -80,7 +80,9 @@ def grow(content: str, counts: Mapping[str, int], num_new: int, where: str) -> G
         is_joined = bool(model["merges"]) and isinstance(model["merges"][0], str)  # as it was written before
         known = {tuple(pair.split(" ") if is_joined else pair) for pair in model["merges"]}
         named = [(merged.pieces[left], merged.pieces[right]) for left, right in merged.merges]
-        pairs = [list(pair) for pair in named if pair not in known]  # a second one would take the first's rank
+        pairs = [
+            list(pair) for pair in named if pair not in known
+        ]  # a second one would take the first's rank
         model["merges"] += [" ".join(pair) for pair in pairs] if is_joined else pairs
     with imported.library(where):
         grown = Tokenizer.from_str(json.dumps(parts))
