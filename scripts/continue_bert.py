@@ -53,7 +53,8 @@ def main() -> None:
 
     print(f"3. Its vocabulary extended by {asked.extend_vocab} tokens, before the first step")
     extended = ("--init", first / "pretrain", "--extend-vocab", asked.extend_vocab)
-    mlmctl("mask", asked.corpus, *extended, "--run", second)
+    of_first = ("--tokenizer", first / "pretrain", "--extend-vocab", asked.extend_vocab)
+    mlmctl("mask", asked.corpus, *of_first, "--run", second)
     grown_as_it_should(first / "pretrain", second)
     tell_pieces(asked.corpus, first / "tokenizer", second / "tokenizer")
 
