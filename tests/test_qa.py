@@ -109,6 +109,15 @@ def test_windows_hold_question_and_passage_and_know_the_place_of_the_answer(
     assert features.facts["share_answers_lost"] == float(bool(answers) and not found)
 
 
+def test_an_answer_begins_and_ends_with_its_own_tokens(tokenizer: Tokenizer) -> None:
+    text = "film (great),film"
+    features = cut(asked(text, "great"), tokenizer, block_length=32)
+    (span,) = features.targets["spans"]
+    assert features.offsets is not None
+    (first, _), (_, end) = features.offsets[span]
+    assert text[first:end] == "great"
+
+
 def _tokens(tokenizer: Tokenizer, text: str) -> list[tuple[int, tuple[int, int]]]:
     encoding = tokenizer.encode(text, add_special_tokens=False)
     return list(zip(encoding.ids, encoding.offsets, strict=True))

@@ -90,6 +90,8 @@ def test_kinds_by_the_first_word() -> None:
 def test_a_threshold_that_refuses_everything_is_zero() -> None:
     scores = squad.judge({"a": [], "b": []}, {"a": "x", "b": "y"})
     assert squad.best_threshold(scores, scores.f1, np.array([0.2, 0.9])) == (100.0, 0.0)
+    right = squad.judge({"a": [], "b": ["x"]}, {"a": "", "b": "x"})  # nothing said is nothing to refuse
+    assert squad.best_threshold(right, right.f1, np.array([0.1, 0.2])) == (100.0, 0.2)
     none = squad.judge({}, {})
     assert squad.best_threshold(none, none.f1, np.zeros(0)) == (0.0, 0.0)
 

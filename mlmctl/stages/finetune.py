@@ -237,9 +237,10 @@ def _write(stage: Stage, adapted: Adapted, report: Mapping[str, Any], learned: D
     """The artifact: a folder that stock transformers loads, and what evaluation needs beside it."""
     model.save_model(adapted.model, stage.out)
     # Written anew and not copied: a stranger's tokenizer_config.json may point to code.
-    vocabulary.save((encoder / "tokenizer.json").read_bytes().decode(), stage.out)
+    content, _ = vocabulary.fitted(encoder)
+    vocabulary.save(content, stage.out, vocabulary.special_names(adapted.tokenizer))
     write_task(stage.out, adapted.task, adapted.settings, adapted.block_length)
-    content = json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n"
-    (stage.out / "load_report.json").write_bytes(content)
+    told = json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n"
+    (stage.out / "load_report.json").write_bytes(told)
     np.save(stage.out / "train_hashes.npy", np.unique(learned.hashes), allow_pickle=False)
     shutil.copyfile(stage.work / "metrics.jsonl", stage.out / "metrics.jsonl")
