@@ -1,7 +1,7 @@
 """How long masking takes, beside a step: `python scripts/mask_speed.py RUN`.
 
 Draws the masks of steps of 4,096 tokens from the blocks of a run folder, as pretraining does (the number of
-masked tokens first, then each micro-batch), and prints the median time a step for each unit.
+masked tokens first, then each micro-batch), and prints the median CPU time a step for each unit.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ for kind in ("token", "word", "span"):
     work = MaskedLanguageWork(blocks, 0, *sizes, lambda step: 0.3, Units(kind))  # type: ignore[arg-type]
     times = []
     for step in range(_NUM_STEPS):
-        start = time.perf_counter()
+        start = time.process_time()
         work.total_weight(step)
         for number in range(work.num_micro_batches(step)):
             work.micro_batch(step, number)
-        times.append(time.perf_counter() - start)
-    print(f"{kind:5}  {1e3 * statistics.median(times):.2f} ms a step")
+        times.append(time.process_time() - start)
+    print(f"{kind:5}  {1e3 * statistics.median(times):.2f} ms of CPU time a step")

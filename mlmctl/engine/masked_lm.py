@@ -49,28 +49,24 @@ class MaskedLanguageWork:
         Of tokens it is known without drawing the masks. Words fill a block's budget as far as they fit,
         so theirs are drawn twice: here all of the step, of every rank, and again in `micro_batch`.
         """
-        micro_batches = (self._blocks_at(step, n) for n in range(self.num_micro_batches(step)))
-        return float(sum(self._num_masked(step, *blocks) for blocks in micro_batches))
-
-    def _num_masked(self, step: int, epochs: NDArray[np.int64], numbers: NDArray[np.int64]) -> int:
         rate, blocks = self._rate(step), self._blocks
+        epochs, numbers = self._blocks_at(step, 0, self._blocks_per_step)
         if self._units.kind == "token":
-            return int(masking.num_masked(blocks.maskable[numbers].astype(np.int64), rate).sum())
-        is_ordinary = blocks.specials.is_ordinary[blocks.rows(numbers)]
-        keys = masking.block_keys(self._seed, epochs, numbers)
-        chosen, _ = masking.choose(is_ordinary, blocks.word_starts(numbers), keys, rate, self._units)
-        return int(chosen.sum())
-
-    def _blocks_at(self, step: int, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Epochs and numbers of the blocks of a micro-batch, int64 [B] each."""
-        first = number * self._blocks_per_micro_batch
-        count = min(self._blocks_per_micro_batch, self._blocks_per_step - first)
-        start = step * self._blocks_per_step + first
-        return order.blocks_at(self._seed, start, count, self._blocks.num_blocks)
+            return float(masking.num_masked(blocks.maskable[numbers].astype(np.int64), rate).sum())
+        total = 0
+        for first in range(0, len(numbers), self._blocks_per_micro_batch):  # memory of one micro-batch
+            some = slice(first, first + self._blocks_per_micro_batch)
+            is_ordinary = blocks.specials.is_ordinary[blocks.rows(numbers[some])]
+            keys = masking.block_keys(self._seed, epochs[some], numbers[some])
+            starts = blocks.word_starts(numbers[some])
+            total += int(masking.choose(is_ordinary, starts, keys, rate, self._units)[0].sum())
+        return float(total)
 
     def micro_batch(self, step: int, number: int) -> dict[str, Tensor]:
         """input_ids [B, L]; positions (in the flattened batch), labels, weights [B * C]; see `masking`."""
-        epochs, numbers = self._blocks_at(step, number)
+        first = number * self._blocks_per_micro_batch
+        count = min(self._blocks_per_micro_batch, self._blocks_per_step - first)
+        epochs, numbers = self._blocks_at(step, first, count)
         specials = self._blocks.specials
         masked = masking.mask_blocks(
             self._blocks.rows(numbers),
@@ -81,7 +77,7 @@ class MaskedLanguageWork:
             self._units,
         )
         batch = to_batch(masked.input_ids, specials.pad)
-        offsets = np.arange(len(numbers), dtype=np.int64)[:, None] * self._blocks.block_length
+        offsets = np.arange(count, dtype=np.int64)[:, None] * self._blocks.block_length
         batch["positions"] = torch.from_numpy((masked.positions + offsets).ravel())
         batch["labels"] = torch.from_numpy(masked.labels.ravel())
         batch["weights"] = torch.from_numpy(masked.weights.ravel())
@@ -92,6 +88,11 @@ class MaskedLanguageWork:
         logits = sparse_logits(model, batch)  # [B * C, vocab_size]
         losses = nn.functional.cross_entropy(logits.float(), batch["labels"], reduction="none")
         return torch.dot(losses, batch["weights"])
+
+    def _blocks_at(self, step: int, first: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Epochs and numbers of `count` blocks of a step, from its block `first` on: int64 [count] each."""
+        start = step * self._blocks_per_step + first
+        return order.blocks_at(self._seed, start, count, self._blocks.num_blocks)
 
 
 def to_batch(input_ids: NDArray[np.int64], pad: int) -> dict[str, Tensor]:
