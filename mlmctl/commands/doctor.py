@@ -35,7 +35,7 @@ def run(paths: Sequence[str], recipe: Recipe, run_folder: Path, emit: Emit) -> d
     facts: dict[str, dict[str, Any]] = {"machine": machine}
     if paths:
         with tempfile.TemporaryDirectory(prefix="mlmctl-") as spool:
-            sources = resolve(paths, Path(spool), emit)
+            sources = resolve(paths, Path(spool), emit, recipe.corpus.text_column)
             facts["corpus"] = survey(sources, recipe.corpus, emit, "doctor")
         facts["plan"] = _plan(facts["corpus"]["predicted_num_tokens"], recipe)
     return facts

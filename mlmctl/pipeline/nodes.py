@@ -7,7 +7,7 @@ which everything is fresh never waits for torch.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ..errors import UsageError
 from ..events import Emit
 from ..stages.stage import Stage
 from ..storage import HashCache
+from ..text import remote
 from . import inputs
 
 Metrics = dict[str, Any]
@@ -48,6 +49,8 @@ class Node:
     """What is done to the work folder once the result is published."""
     corpus: inputs.Corpus | None = None
     data: Path | None = None
+    unread: Sequence[str] = ()
+    """What it is made from and has not been read, so that nothing else can be said of it; only in a plan."""
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -62,10 +65,20 @@ class Node:
 
 
 def pretrain_nodes(
-    run: Path, recipe: Recipe, until: str, corpus_paths: list[str], cache: HashCache, emit: Emit
+    run: Path,
+    recipe: Recipe,
+    until: str,
+    corpus_paths: list[str],
+    cache: HashCache,
+    emit: Emit,
+    may_read: bool = True,
 ) -> list[Node]:
-    """The nodes from the corpus up to stage `until`: `tokenizer`, `mask` or `pretrain`."""
-    corpus = inputs.corpus(run, corpus_paths or recipe.corpus.paths, cache, emit)
+    """The nodes from the corpus up to stage `until`: `tokenizer`, `mask` or `pretrain`.
+
+    Unless `may_read`, for a plan, nothing remote is read: see `Node.unread`.
+    """
+    paths = corpus_paths or recipe.corpus.paths
+    corpus = inputs.corpus(run, recipe.corpus.model_copy(update={"paths": paths}), cache, emit, may_read)
     nodes = [_tokenizer(recipe, corpus)]
     if until != "tokenizer":
         nodes += [_blocks(run, recipe, corpus), _policy(run, recipe.mask)]
@@ -74,9 +87,11 @@ def pretrain_nodes(
     return nodes
 
 
-def finetune_node(run: Path, config: FinetuneConfig, cache: HashCache, emit: Emit) -> Node:
+def finetune_node(
+    run: Path, config: FinetuneConfig, cache: HashCache, emit: Emit, may_read: bool = True
+) -> Node:
     """`finetune/<name>`: an encoder adapted to a task."""
-    data = inputs.labelled(run, "finetune", config.task, config.data, cache, emit)
+    data = inputs.labelled(run, "finetune", config.task, config.data, cache, emit, may_read)
 
     def make(stage: Stage) -> Metrics:
         from ..stages import finetune
@@ -91,11 +106,14 @@ def finetune_node(run: Path, config: FinetuneConfig, cache: HashCache, emit: Emi
         given={"data": data.fingerprint},
         replaceable=False,
         data=data.path,
-        details=_origin(data.path, data.built_in),
+        unread=data.unread,
+        details=_origin(data),
     )
 
 
-def evaluate_node(run: Path, config: EvaluateConfig, cache: HashCache, emit: Emit) -> Node:
+def evaluate_node(
+    run: Path, config: EvaluateConfig, cache: HashCache, emit: Emit, may_read: bool = True
+) -> Node:
     """`evaluate/<model>/<data>`: metrics, predictions and errors of a model on test data."""
 
     def make(stage: Stage) -> Metrics:
@@ -116,15 +134,16 @@ def evaluate_node(run: Path, config: EvaluateConfig, cache: HashCache, emit: Emi
             },
         )
     folder = model_folder(run, config.model or config.task)
-    data = inputs.labelled(run, "evaluate", config.task, config.data, cache, emit)
+    data = inputs.labelled(run, "evaluate", config.task, config.data, cache, emit, may_read)
     return Node(
-        name=f"evaluate/{folder.name}/{config.name or data.path.name.split('.')[0]}",
+        name=f"evaluate/{folder.name}/{config.name or data.stem}",
         run=make,
         config=config.key_fields(),
         reads={"model": folder},
         given={"data": data.fingerprint},
         data=data.path,
-        details=_origin(data.path, data.built_in),
+        unread=data.unread,
+        details=_origin(data),
     )
 
 
@@ -165,6 +184,7 @@ def _tokenizer(recipe: Recipe, corpus: inputs.Corpus) -> Node:
         given={"corpus": corpus.fingerprint},
         needs_torch=False,
         corpus=corpus,
+        unread=corpus.unread,
         details=_corpus_details(corpus),
     )
 
@@ -184,6 +204,7 @@ def _blocks(run: Path, recipe: Recipe, corpus: inputs.Corpus) -> Node:
         given={"corpus": corpus.fingerprint},
         needs_torch=False,
         corpus=corpus,
+        unread=corpus.unread,
         details=_corpus_details(corpus),
     )
 
@@ -231,5 +252,6 @@ def _corpus_details(corpus: inputs.Corpus) -> dict[str, Any]:
     return {"corpus": list(corpus.paths), "built_in_data": corpus.built_in}
 
 
-def _origin(path: Path, built_in: bool) -> dict[str, Any]:
-    return {"data": str(path.resolve()), "built_in_data": built_in}
+def _origin(data: inputs.Labelled) -> dict[str, Any]:
+    where = remote.public(data.remote) if data.remote else str(data.path.resolve())
+    return {"data": where, "built_in_data": data.built_in}
