@@ -270,6 +270,18 @@ def test_a_run_from_a_store_is_planned_made_and_made_again_offline(
     assert [stage["fingerprint"] for stage in near] == [stage["fingerprint"] for stage in far]
 
 
+def test_doctor_reads_a_store_and_keeps_nothing(store: Any, shell: Shell, tmp_path: Path) -> None:
+    store.pipe("/corpus.txt", b"one two\n\nthree\n")
+    run = tmp_path / "run"
+    facts = shell("doctor", "memory://corpus.txt", "--run", run, "--json").json
+    assert facts["corpus"]["num_documents"] == 2
+    assert not run.exists()
+    read("memory://corpus.txt", run / ".spool")
+    store.store.clear()
+    again = shell("doctor", "memory://corpus.txt", "--run", run, "--json").json
+    assert again["corpus"] == facts["corpus"]
+
+
 def test_standard_input_is_planned(shell: Shell, tmp_path: Path) -> None:
     planned = shell("tokenizer", "-", "--dry-run", "--run", tmp_path / "run", "--json").json["stages"]
     assert planned == [{"name": "tokenizer", "action": "run", "reason": "after standard input has been read"}]
