@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import errno
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class MlmctlError(Exception):
@@ -97,6 +99,17 @@ class InterruptedRun(MlmctlError):
 def one_line(error: Exception) -> str:
     """What a library's exception says, in one line; its kind if it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def translated(to: Callable[[Exception], MlmctlError]) -> Iterator[None]:
+    """Inside, whatever another library raises is raised as the error that `to` makes of it."""
+    try:
+        yield
+    except MlmctlError:
+        raise
+    except Exception as error:
+        raise to(error) from None
 
 
 _SHORT = {

@@ -126,9 +126,8 @@ def test_fault_51_archives_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_fault_55_a_hub_like_name_says_how_one_is_written(tmp_path: Path) -> None:
-    assert "only local files" in str(refused("owner/name", tmp_path).hint)
-    assert "only local files" not in str(refused("data/missing.txt", tmp_path).hint)
-    assert refused("hf://datasets/owner/name", tmp_path).code == "usage.remote"
+    assert "hf://datasets/owner/name" in str(refused("owner/name", tmp_path).hint)
+    assert "hf://" not in str(refused("data/missing.txt", tmp_path).hint)
 
 
 def test_fault_16_odd_names(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import Console
-from ..errors import MlmctlError, UsageError, from_os_error
+from ..errors import MlmctlError, from_os_error
 from ..signals import stop
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ..recipe import Resolved
 
 SCHEMA_VERSION = 1
-STDIN = "-"
 
 
 @dataclass
@@ -105,8 +104,6 @@ class Call:
         from ..pipeline import execute, preview
 
         if self.dry_run:
-            if STDIN in sys.argv[1:]:
-                raise UsageError("usage.dry-run", "standard input cannot be planned", hint="name a file")
             plan = preview(self.run, nodes, force=self._forced())
             if not self.json:
                 self.console.table(("stage", "action", "why"), plan)

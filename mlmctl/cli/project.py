@@ -31,9 +31,9 @@ def run(call: Call, corpus: Corpus = None, fail_under: FailUnder = None) -> None
     def nodes(cache: Any) -> list[Node]:
         emit = call.console.emit
         return [
-            *pretrain_nodes(call.run, recipe, "pretrain", corpus or [], cache, emit),
-            finetune_node(call.run, recipe.finetune, cache, emit),
-            evaluate_node(call.run, recipe.evaluate, cache, emit),
+            *pretrain_nodes(call.run, recipe, "pretrain", corpus or [], cache, emit, not call.dry_run),
+            finetune_node(call.run, recipe.finetune, cache, emit, not call.dry_run),
+            evaluate_node(call.run, recipe.evaluate, cache, emit, not call.dry_run),
         ]
 
     show(call, call.execute(nodes), limits(call, fail_under))

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 _PANEL = "Stages"
 Corpus = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[CORPUS]...", help="Files, folders, globs, or - for standard input."),
+    typer.Argument(
+        metavar="[CORPUS]...", help="Files, folders, globs, remote ones (s3://...), or - for standard input."
+    ),
 ]
 FailUnder = Annotated[
     list[str] | None,
@@ -71,7 +73,12 @@ def finetune(call: Call) -> None:
     from ..pipeline import finetune_node
 
     config = call.resolved.recipe.finetune
-    show(call, call.execute(lambda cache: [finetune_node(call.run, config, cache, call.console.emit)]))
+    show(
+        call,
+        call.execute(
+            lambda cache: [finetune_node(call.run, config, cache, call.console.emit, not call.dry_run)]
+        ),
+    )
 
 
 @options.command(app, "evaluate", panel=_PANEL, flags=options.EVALUATE, stage=True)
@@ -80,7 +87,9 @@ def evaluate(call: Call, fail_under: FailUnder = None) -> None:
     from ..pipeline import evaluate_node
 
     config = call.resolved.recipe.evaluate
-    reports = call.execute(lambda cache: [evaluate_node(call.run, config, cache, call.console.emit)])
+    reports = call.execute(
+        lambda cache: [evaluate_node(call.run, config, cache, call.console.emit, not call.dry_run)]
+    )
     show(call, reports, limits(call, fail_under))
 
 
@@ -89,7 +98,9 @@ def _from_corpus(call: Call, corpus: list[str] | None, until: str) -> list[Stage
 
     recipe = call.adopted()
     return call.execute(
-        lambda cache: pretrain_nodes(call.run, recipe, until, corpus or [], cache, call.console.emit)
+        lambda cache: pretrain_nodes(
+            call.run, recipe, until, corpus or [], cache, call.console.emit, not call.dry_run
+        )
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from ..config import Recipe
 from ..events import Emit
-from ..text.corpus import resolve
+from ..pipeline.inputs import SPOOL
+from ..text.corpus import resolve, unread
 from ..text.survey import survey
 
 _BYTES_A_TOKEN = 2.2
@@ -20,10 +21,10 @@ _BYTES_A_TOKEN = 2.2
 def run(paths: Sequence[str], recipe: Recipe, run_folder: Path, emit: Emit) -> dict[str, dict[str, Any]]:
     """Facts in groups: `machine` and, if `paths` name a corpus, `corpus` and `plan`.
 
-    Nothing is written that stays. The number of tokens is a prediction: words of a sample, times what
-    English needs at a vocabulary of 8,192. How fast this machine trains is not predicted: `mlmctl
-    pretrain` measures it and prints its plan before it begins. Raises what resolving and reading the
-    corpus raise, but for encoding faults, which are listed.
+    Nothing is written that stays; what is remote and new is read into a temporary folder. The number of
+    tokens is a prediction: words of a sample, times what English needs at a vocabulary of 8,192. How fast
+    this machine trains is not predicted: `mlmctl pretrain` measures it and prints its plan before it
+    begins. Raises what resolving and reading the corpus raise, but for encoding faults, which are listed.
     """
     from ..engine.runtime import environment
 
@@ -34,8 +35,12 @@ def run(paths: Sequence[str], recipe: Recipe, run_folder: Path, emit: Emit) -> d
     machine["free_disk_bytes"] = shutil.disk_usage(existing).free
     facts: dict[str, dict[str, Any]] = {"machine": machine}
     if paths:
-        with tempfile.TemporaryDirectory(prefix="mlmctl-") as spool:
-            sources = resolve(paths, Path(spool), emit)
+        column = recipe.corpus.text_column
+        with tempfile.TemporaryDirectory(prefix="mlmctl-") as temporary:
+            # What the run folder has already read is not read a second time.
+            known = run_folder / SPOOL
+            spool = Path(temporary) if unread(paths, known, column) else known
+            sources = resolve(paths, spool, emit, column)
             facts["corpus"] = survey(sources, recipe.corpus, emit, "doctor")
         facts["plan"] = _plan(facts["corpus"]["predicted_num_tokens"], recipe)
     return facts

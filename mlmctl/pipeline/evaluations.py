@@ -13,15 +13,20 @@ from . import inputs
 from .nodes import Metrics, Node, folder_name
 
 
-def evaluate_node(run: Path, config: EvaluateConfig, cache: HashCache, emit: Emit) -> Node:
-    """`evaluate/<model>/<data>`: metrics, predictions and errors of a model on test data."""
+def evaluate_node(
+    run: Path, config: EvaluateConfig, cache: HashCache, emit: Emit, may_read: bool = True
+) -> Node:
+    """`evaluate/<model>/<data>`: metrics, predictions and errors of a model on test data.
+
+    Unless `may_read`, for a plan, nothing remote is read: see `Node.unread`.
+    """
     match config.task:
         case "mlm":
             return _on_masks(run, config)
         case "pairs":
             return _on_pairs(run, config, cache)
         case _:
-            return _on_examples(run, config, cache, emit)
+            return _on_examples(run, config, cache, emit, may_read)
 
 
 def _on_masks(run: Path, config: EvaluateConfig) -> Node:
@@ -49,16 +54,17 @@ def _on_pairs(run: Path, config: EvaluateConfig, cache: HashCache) -> Node:
     )
 
 
-def _on_examples(run: Path, config: EvaluateConfig, cache: HashCache, emit: Emit) -> Node:
+def _on_examples(run: Path, config: EvaluateConfig, cache: HashCache, emit: Emit, may_read: bool) -> Node:
     folder = inputs.model_folder(run, config.model or config.task)
-    data = inputs.labelled(run, "evaluate", config.task, config.data, cache, emit)
+    data = inputs.labelled(run, "evaluate", config.task, config.data, cache, emit, may_read)
     return Node(
-        name=_name(folder, config.name or _stem(data.path)),
+        name=_name(folder, config.name or data.stem),
         run=lambda stage: _measure(config, stage),
         config={name: value for name, value in config.key_fields().items() if name != "method"},
         reads={"model": folder},
         given={"data": data.fingerprint},
         data=data.path,
+        unread=data.unread,
         details=data.origin,
     )
 

@@ -90,8 +90,9 @@ def preview(
     rows: list[tuple[str, str, str]] = []
     for node in nodes(folders.cache):
         before = [remade[folder] for folder in node.reads.values() if folder in remade]
-        if before:
-            action, reason = "run", f"after {', '.join(before)}"
+        if before or node.unread:
+            after = [*before, *(f"{name} has been read" for name in node.unread)]
+            action, reason = "run", f"after {', '.join(after)}"
         else:
             decision = decide(run, node, header_of(node, folders.open(node)), force)
             action, reason = decision.action, decision.reason

@@ -2,11 +2,13 @@
 
 What a command does not name is looked for where the user would expect it: in the recipe, then in what
 the run folder was made from (the corpus) or beside the run folder (labelled data), and at last in the
-small built-in English set, with a warning. Nothing here touches the network.
+small built-in English set, with a warning. Only a remote name (`scheme://...`) touches the network, once:
+what it gave is in the spool from then on.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +16,21 @@ from typing import Any
 
 from .. import hub, samples
 from ..artifact import MANIFEST, digest, open_artifact, read_manifest
+from ..config import CorpusConfig
 from ..engine import configuration, weights
 from ..errors import ArtifactError, UsageError
 from ..events import Emit, Note
 from ..stages.stage import BASE
 from ..storage import HashCache, sha256_file
 from ..tasks import pairs as minimal_pairs
+from ..text import corpus as corpora
+from ..text import hub_datasets, remote
 from ..text.corpus import Source, fingerprint, resolve
+from ..text.spool import Spool
 
 SPOOL = ".spool"
+_SPLITS = {"finetune": "train", "evaluate": "test"}
+"""Of a data set from a hub, where none is named."""
 _TABLES = (".jsonl", ".csv", ".tsv", ".parquet")
 _SUFFIXES = {
     "sentiment": _TABLES,
@@ -40,6 +48,8 @@ class Corpus:
     fingerprint: str
     paths: Sequence[str]
     built_in: bool = False
+    unread: Sequence[str] = ()
+    """What has to be read before anything is known of it, where it may not be read now: a plan."""
 
 
 @dataclass(frozen=True)
@@ -49,24 +59,44 @@ class Labelled:
     path: Path
     fingerprint: str
     built_in: bool = False
+    remote: str = ""
+    """The name it was asked for by, if it is not a local file."""
+    unread: Sequence[str] = ()
+
+    @property
+    def stem(self) -> str:
+        """What results on it are called by."""
+        if self.remote:
+            is_dataset = corpora.is_dataset(self.remote)
+            name = hub_datasets.short_name(self.remote) if is_dataset else remote.path_of(self.remote)
+            return re.sub(r"[^\w-]+", "-", name.rpartition("/")[2].split(".")[0]).strip("-") or "data"
+        return self.path.name.split(".")[0]
 
     @property
     def origin(self) -> dict[str, Any]:
         """Where it was, for the details of a manifest."""
-        return {"data": str(self.path.resolve()), "built_in_data": self.built_in}
+        where = remote.public(self.remote) if self.remote else str(self.path.resolve())
+        return {"data": where, "built_in_data": self.built_in}
 
 
-def corpus(run: Path, paths: Sequence[str], cache: HashCache, emit: Emit) -> Corpus:
-    """The corpus a command means: the paths it names, else the recorded one, else the built-in one."""
+def corpus(run: Path, config: CorpusConfig, cache: HashCache, emit: Emit, may_read: bool = True) -> Corpus:
+    """The corpus a command means: the paths it names, else the recorded one, else the built-in one.
+
+    Unless `may_read`, nothing is fetched and standard input is left alone: they are `unread`.
+    """
+    paths = config.paths
     if paths:
-        sources = resolve(paths, run / SPOOL, emit)
+        unread = [] if may_read else corpora.unread(paths, run / SPOOL, config.text_column)
+        if unread:
+            return Corpus((), "", paths, unread=[_spoken(path) for path in unread])
+        sources = resolve(paths, run / SPOOL, emit, config.text_column)
         kept = [str(source.path.resolve()) for source in sources]
         return Corpus(sources, fingerprint(sources, cache.sha256), kept)
     recorded = _recorded_corpus(run)
     if recorded is not None:
         known_fingerprint, known_paths = recorded
         if known_paths and all(Path(path).exists() for path in known_paths):
-            return corpus(run, known_paths, cache, emit)
+            return corpus(run, config.model_copy(update={"paths": known_paths}), cache, emit, may_read)
         return Corpus((), known_fingerprint, known_paths)
     emit(Note("no corpus named: using the small built-in English one; name your own text files", "warning"))
     sources = resolve([str(samples.path("corpus.txt"))], run / SPOOL, emit)
@@ -75,8 +105,15 @@ def corpus(run: Path, paths: Sequence[str], cache: HashCache, emit: Emit) -> Cor
     )
 
 
-def labelled(run: Path, stage: str, task: str, named: str, cache: HashCache, emit: Emit) -> Labelled:
-    """Labelled data for `stage` (finetune, evaluate): named, else beside the run folder, else built in."""
+def labelled(
+    run: Path, stage: str, task: str, named: str, cache: HashCache, emit: Emit, may_read: bool = True
+) -> Labelled:
+    """Labelled data for `stage` (finetune, evaluate): named, else beside the run folder, else built in.
+
+    Unless `may_read`, nothing is fetched: what is remote and new is `unread`.
+    """
+    if corpora.is_remote(named):
+        return _remote(run, _SPLITS[stage], named, cache, emit, may_read)
     if named:
         path = Path(named)
         if not path.is_file():
@@ -105,6 +142,21 @@ def pairs(named: str, cache: HashCache) -> Labelled:
     return Labelled(
         path, digest({name: cache.sha256(file) for name, file in minimal_pairs.files(path).items()})
     )
+
+
+def _remote(run: Path, split: str, named: str, cache: HashCache, emit: Emit, may_read: bool) -> Labelled:
+    spool, is_dataset = Spool(run / SPOOL), corpora.is_dataset(named)
+    known_as = hub_datasets.key(named, split) if is_dataset else named
+    if not may_read and not spool.recall(known_as):
+        return Labelled(Path(), "", remote=named, unread=[remote.public(named)])
+    if is_dataset:
+        kept = hub_datasets.read(named, spool, emit, split)
+    else:
+        kept = remote.read(named, spool, emit, lambda path: None)
+    if len(kept) > 1:
+        found = f"is {len(kept):,} files; labelled data is one"
+        raise UsageError("usage.no-data", found, where=remote.public(named))
+    return Labelled(kept[0].path, cache.sha256(kept[0].path), remote=named)
 
 
 def model(folder: Path, cache: HashCache) -> str:
@@ -161,6 +213,10 @@ def tokenizer(folder: Path, cache: HashCache) -> str:
     if (artifact / MANIFEST).exists():
         open_artifact(artifact, cache)
     return cache.sha256(path)
+
+
+def _spoken(path: str) -> str:
+    return "standard input" if path == corpora.STDIN else remote.public(path)
 
 
 def _recorded_corpus(run: Path) -> tuple[str, list[str]] | None:

@@ -7,7 +7,7 @@ which everything is fresh never waits for torch.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ class Node:
     """What is done to the work folder once the result is published."""
     corpus: inputs.Corpus | None = None
     data: Path | None = None
+    unread: Sequence[str] = ()
+    """What it is made from and has not been read, so that nothing else can be said of it; only in a plan."""
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -63,16 +65,26 @@ class Node:
 
 
 def pretrain_nodes(
-    run: Path, recipe: Recipe, until: str, corpus_paths: list[str], cache: HashCache, emit: Emit
+    run: Path,
+    recipe: Recipe,
+    until: str,
+    corpus_paths: list[str],
+    cache: HashCache,
+    emit: Emit,
+    may_read: bool = True,
 ) -> list[Node]:
-    """The nodes from the corpus up to stage `until`: `tokenizer`, `mask` or `pretrain`."""
+    """The nodes from the corpus up to stage `until`: `tokenizer`, `mask` or `pretrain`.
+
+    Unless `may_read`, for a plan, nothing remote is read: see `Node.unread`.
+    """
     init = hub.folder(recipe.pretrain.init) if recipe.pretrain.init else None
     if init is not None:
         inputs.check_positions(init, recipe.mask.block_length)
         if not recipe.tokenizer.path:
             tokenizer = recipe.tokenizer.model_copy(update={"path": str(init)})
             recipe = recipe.model_copy(update={"tokenizer": tokenizer})
-    corpus = inputs.corpus(run, corpus_paths or recipe.corpus.paths, cache, emit)
+    paths = corpus_paths or recipe.corpus.paths
+    corpus = inputs.corpus(run, recipe.corpus.model_copy(update={"paths": paths}), cache, emit, may_read)
     nodes = [_tokenizer(recipe, corpus, cache)]
     if until != "tokenizer":
         nodes += [_blocks(run, recipe, corpus), _policy(run, recipe.mask)]
@@ -81,9 +93,11 @@ def pretrain_nodes(
     return nodes
 
 
-def finetune_node(run: Path, config: FinetuneConfig, cache: HashCache, emit: Emit) -> Node:
+def finetune_node(
+    run: Path, config: FinetuneConfig, cache: HashCache, emit: Emit, may_read: bool = True
+) -> Node:
     """`finetune/<name>`: an encoder adapted to a task."""
-    data = inputs.labelled(run, "finetune", config.task, config.data, cache, emit)
+    data = inputs.labelled(run, "finetune", config.task, config.data, cache, emit, may_read)
 
     def make(stage: Stage) -> Metrics:
         from ..stages import finetune
@@ -98,6 +112,7 @@ def finetune_node(run: Path, config: FinetuneConfig, cache: HashCache, emit: Emi
         given={"data": data.fingerprint},
         replaceable=False,
         data=data.path,
+        unread=data.unread,
         details=data.origin,
     )
 
@@ -146,6 +161,7 @@ def _tokenizer(recipe: Recipe, corpus: inputs.Corpus, cache: HashCache) -> Node:
         given={"corpus": corpus.fingerprint},
         needs_torch=False,
         corpus=corpus,
+        unread=corpus.unread,
         details=_corpus_details(corpus),
     )
 
@@ -165,6 +181,7 @@ def _blocks(run: Path, recipe: Recipe, corpus: inputs.Corpus) -> Node:
         given={"corpus": corpus.fingerprint},
         needs_torch=False,
         corpus=corpus,
+        unread=corpus.unread,
         details=_corpus_details(corpus),
     )
 

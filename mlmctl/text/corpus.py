@@ -8,10 +8,8 @@ otherwise become training data without anybody noticing.
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import re
-import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,8 +19,8 @@ from pathlib import Path
 from ..artifact import digest
 from ..errors import DataError, UsageError
 from ..events import Emit, Note
-from ..storage import TEMPORARY
 from .compression import CHUNK, COMPRESSIONS
+from .spool import Spool
 
 FORMATS = {
     ".txt": "text",
@@ -34,6 +32,7 @@ FORMATS = {
 }
 """Suffix to format: plain text (Markdown is read as it stands), or rows with named columns."""
 
+STDIN = "-"
 _ARCHIVES = {".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst", ".7z", ".rar", ".jar"}
 _COMPRESSED_INSIDE = ".parquet"
 _TABLE = (
@@ -41,7 +40,10 @@ _TABLE = (
     + f", plain or with {' '.join(COMPRESSIONS)}, and {_COMPRESSED_INSIDE}"
 )
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_REMOTE = re.compile(r"[a-z][a-z0-9+.-]+://")
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_ALMOST_REMOTE = re.compile(r"(s3|gs|gcs|abfs|az|https?|hf|ftp|sftp):", re.IGNORECASE)
+_SPLIT = "train"
+"""Of a data set from a hub, where none is named."""
 
 
 @dataclass(frozen=True)
@@ -64,21 +66,21 @@ class Source:
         return bool(self.compression) or self.format == "parquet"
 
 
-def resolve(paths: Sequence[str], spool: Path, emit: Emit) -> list[Source]:
-    """The files that `paths` name (files, folders, globs, `-`), in order, each file once.
+def resolve(paths: Sequence[str], spool: Path, emit: Emit, column: str = "text") -> list[Source]:
+    """The files that `paths` name (files, folders, globs, `-`, remote ones), in order, each file once.
 
     Folders are searched recursively for known suffixes, sorted by the bytes of the relative path;
-    hidden entries and links to folders in them are passed over. Standard input is spooled into the
-    folder `spool` under the hash of its content, so that the same input is the same file.
+    hidden entries and links to folders in them are passed over. Standard input and what is remote
+    is read into the folder `spool` under the hash of its content; of a data set that is the `column`.
 
-    UsageError for a path that does not exist; DataError for what exists but is not text of a known kind.
+    UsageError for a path that does not exist; DataError for what exists but is not text of a known kind;
+    ResourceError for what is remote and cannot be read.
     """
     if not paths:
         raise UsageError("usage.no-corpus", "no corpus is named", hint="name files, folders or - for stdin")
     sources: dict[str, Source] = {}
     for path in paths:
-        found = [_spooled(spool)] if path == "-" else _found(path, emit)
-        for source in found:
+        for source in _found(path, Spool(spool), emit, column):
             known = sources.setdefault(os.path.realpath(source.path), source)
             if known is not source:
                 emit(Note(f"{source.name} is named twice and read once"))
@@ -90,15 +92,36 @@ def fingerprint(sources: Sequence[Source], hash_file: Callable[[Path], str]) -> 
     return digest([[source.format, source.compression, hash_file(source.path)] for source in sources])
 
 
+def unread(paths: Sequence[str], spool: Path, column: str = "text") -> list[str]:
+    """Those of `paths` that `resolve` would have to read first: remote and not in the spool, or `-`."""
+    return [
+        path
+        for path in paths
+        if path == STDIN or (is_remote(path) and not Spool(spool).recall(_known_as(path, column)))
+    ]
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path asks for what is not on this machine; only `scheme://` does."""
+    return _REMOTE.match(path) is not None
+
+
 def shown(path: str) -> str:
     """A path as it may be printed: escape sequences and undecodable bytes as backslash escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
 
 
-def _found(path: str, emit: Emit) -> Iterator[Source]:
+def _found(path: str, spool: Spool, emit: Emit, column: str) -> Iterator[Source]:
+    if path == STDIN:
+        spooled = spool.add(iter(lambda: sys.stdin.buffer.read(CHUNK), b""), "stdin", ".txt")
+        yield Source(spooled, "standard input", "", spooled.stat().st_size, "text")
+        return
+    if is_remote(path):
+        yield from _remote(path, spool, emit, column)
+        return
     mode = _mode(path)
     if mode is None:
-        names = sorted(glob.glob(path, recursive=True), key=os.fsencode) if _is_pattern(path) else []
+        names = sorted(glob.glob(path, recursive=True), key=os.fsencode) if glob.has_magic(path) else []
         if not names:
             raise _missing(path)
         for name in names:
@@ -127,23 +150,37 @@ def _mode(path: str) -> int | None:
         return None
 
 
-def _is_pattern(path: str) -> bool:
-    return glob.has_magic(path) and not _REMOTE.match(path)
+def _remote(path: str, spool: Spool, emit: Emit, column: str) -> Iterator[Source]:
+    from . import hub_datasets, remote
+
+    if is_dataset(path):
+        kept = hub_datasets.read(path, spool, emit, _SPLIT, [column])
+    else:
+        kept = remote.read(path, spool, emit, lambda name: _refusal(name, remote.public(path)))
+    for one in kept:
+        compression, form = kind_of(one.path.name) or ("", "text")
+        yield Source(one.path, one.name, compression, one.path.stat().st_size, form)
+
+
+def is_dataset(path: str) -> bool:
+    """Whether a remote path is a data set of the hub, and not a file of one."""
+    return path.startswith("hf://datasets/") and kind_of(path) is None
+
+
+def _known_as(path: str, column: str) -> str:
+    from . import hub_datasets
+
+    return hub_datasets.key(path, _SPLIT, [column]) if is_dataset(path) else path
 
 
 def _missing(path: str) -> UsageError:
-    if _REMOTE.match(path):
-        return UsageError(
-            "usage.remote",
-            "is a remote path, and only local files are read",
-            where=shown(path),
-            hint="download it, or pipe it in: ... | mlmctl ... -",
-        )
-    if _is_pattern(path):
+    if glob.has_magic(path):
         return UsageError("usage.no-match", "no file matches this pattern", where=shown(path))
     hint = "check the spelling and the working folder"
     if _HUB_NAME.fullmatch(path) and Path(path).suffix not in FORMATS | COMPRESSIONS:
-        hint = "only local files are read, and nothing was looked up on a network: download it first"
+        hint = f"nothing was looked up on a network; a data set of the hub is hf://datasets/{path}"
+    elif _ALMOST_REMOTE.match(path):
+        hint = "nothing was looked up on a network; remote paths begin with a scheme and ://"
     return UsageError("usage.no-such-path", "does not exist", where=shown(path), hint=hint)
 
 
@@ -154,23 +191,26 @@ def source_of(path: str) -> Source:
         raise DataError(
             "data.not-a-file", "is not a regular file", where=shown(path), hint="use - for standard input"
         )
-    kind = kind_of(path)
-    if kind is None:
-        suffix = Path(path).suffix.lower()
-        if suffix in _ARCHIVES or any(s.lower() == ".tar" for s in Path(path).suffixes):
-            raise DataError(
-                "data.archive",
-                "is an archive; none is ever unpacked",
-                where=shown(path),
-                hint="unpack it first",
-            )
-        raise DataError(
-            "data.unknown-suffix",
-            f"has {'the suffix ' + shown(suffix) if suffix else 'no suffix'}; read are {_TABLE}",
-            where=shown(path),
-            hint="rename it, or pipe it in through -",
-        )
-    return Source(Path(path), shown(path), kind[0], os.stat(path).st_size, kind[1])
+    if refused := _refusal(path, shown(path)):
+        raise refused
+    compression, form = kind_of(path) or ("", "text")
+    return Source(Path(path), shown(path), compression, os.stat(path).st_size, form)
+
+
+def _refusal(path: str, where: str) -> DataError | None:
+    """What is wrong with the suffix of a path, if anything is."""
+    if kind_of(path) is not None:
+        return None
+    suffix = Path(path).suffix.lower()
+    if suffix in _ARCHIVES or any(s.lower() == ".tar" for s in Path(path).suffixes):
+        found, hint = "is an archive; none is ever unpacked", "unpack it first"
+        return DataError("data.archive", found, where=where, hint=hint)
+    return DataError(
+        "data.unknown-suffix",
+        f"has {'the suffix ' + shown(suffix) if suffix else 'no suffix'}; read are {_TABLE}",
+        where=where,
+        hint="rename it, or pipe it in through -",
+    )
 
 
 def kind_of(path: str) -> tuple[str, str] | None:
@@ -208,24 +248,3 @@ def _folder(folder: str, emit: Emit) -> Iterator[Source]:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def _spooled(spool: Path) -> Source:
-    """Standard input as a file: written under a temporary name, renamed to the hash of its content."""
-    spool.mkdir(parents=True, exist_ok=True)
-    temporary = spool / f"{TEMPORARY}stdin-{secrets.token_hex(4)}"
-    content_hash, size = hashlib.sha256(), 0
-    try:
-        with temporary.open("xb") as file:
-            while chunk := sys.stdin.buffer.read(CHUNK):
-                content_hash.update(chunk)
-                size += len(chunk)
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        path = spool / f"stdin-{content_hash.hexdigest()}.txt"
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return Source(path, "standard input", "", size, "text")
