@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..text import masking, order
 from ..text.blocks import Blocks
 from ..text.units import TOKENS, Units
-from . import architectures
+from . import architectures, fused
 
 
 class MaskedLanguageWork:
@@ -85,6 +85,9 @@ class MaskedLanguageWork:
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """Sum of the cross-entropies of the masked tokens, in float32."""
+        if fused.applies(model):
+            hidden = fused.hidden_states(model, batch)
+            return fused.cross_entropy(model, hidden, batch["labels"], batch["weights"])
         logits = sparse_logits(model, batch)  # [B * C, vocab_size]
         losses = nn.functional.cross_entropy(logits.float(), batch["labels"], reduction="none")
         return torch.dot(losses, batch["weights"])

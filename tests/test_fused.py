@@ -1,0 +1,112 @@
+"""Layers with their backward passes by hand, against the stock layers and autograd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from mlmctl.engine import fused, model
+from mlmctl.engine.architectures import ARCHITECTURES, Shape
+from mlmctl.engine.masked_lm import sparse_logits
+
+IDS = {"pad": 0, "cls": 2, "sep": 3}
+NUM_BLOCKS, LENGTH, NUM_MASKED, VOCAB_SIZE = 5, 24, 6, 300
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Any:
+    made = model.build("modernbert", Shape(32, 3, 2, 48), VOCAB_SIZE, LENGTH, IDS, 0)
+    torch.manual_seed(1)
+    with torch.no_grad():  # large weights, so that a forgotten mask or a wrong angle shows
+        for parameter in made.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return made
+
+
+def batch(padded: bool) -> dict[str, Tensor]:
+    torch.manual_seed(2)
+    places = torch.stack([torch.randperm(LENGTH // 2)[:NUM_MASKED].sort()[0] for _ in range(NUM_BLOCKS)])
+    places[1, -2:] = 0  # room that is not used
+    weights = torch.ones(NUM_BLOCKS, NUM_MASKED)
+    weights[1, -2:] = 0
+    made = {
+        "input_ids": torch.randint(5, VOCAB_SIZE, (NUM_BLOCKS, LENGTH)),
+        "positions": (places + torch.arange(NUM_BLOCKS)[:, None] * LENGTH).ravel(),
+        "labels": torch.randint(5, VOCAB_SIZE, (NUM_BLOCKS * NUM_MASKED,)),
+        "weights": weights.ravel(),
+    }
+    if padded:
+        made["attention_mask"] = (
+            torch.arange(LENGTH) < torch.tensor([LENGTH, 14, 20, 24, 13])[:, None]
+        ).long()
+    return made
+
+
+def plain_loss(encoder: Any, made: dict[str, Tensor]) -> Tensor:
+    losses = cross_entropy(sparse_logits(encoder, made).float(), made["labels"], reduction="none")
+    return torch.dot(losses, made["weights"])
+
+
+def fused_loss(encoder: Any, made: dict[str, Tensor]) -> Tensor:
+    hidden = fused.hidden_states(encoder, made)
+    return fused.cross_entropy(encoder, hidden, made["labels"], made["weights"])
+
+
+def gradients(encoder: Any, loss: Tensor) -> dict[str, Tensor]:
+    encoder.zero_grad()
+    (loss / 7).backward()  # a gradient of the loss that is not 1
+    return {name: parameter.grad.clone() for name, parameter in encoder.named_parameters()}
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_in_float32_loss_and_gradients_are_the_plain_ones(encoder: Any, padded: bool) -> None:
+    made = batch(padded)
+    expected, found = plain_loss(encoder, made), fused_loss(encoder, made)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    expected_gradients, found_gradients = gradients(encoder, expected), gradients(encoder, found)
+    for name, gradient in expected_gradients.items():
+        largest = float(gradient.abs().max())
+        assert largest > 0, name
+        torch.testing.assert_close(found_gradients[name], gradient, rtol=0, atol=1e-5 * largest, msg=name)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_in_bfloat16_it_is_as_near_to_float32_as_autocast_is(encoder: Any, padded: bool) -> None:
+    made = batch(padded)
+    exact = gradients(encoder, plain_loss(encoder, made))
+
+    def distance(loss: Any) -> float:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = loss(encoder, made)
+        each = gradients(encoder, found)
+        return max(float((each[name] - exact[name]).norm() / exact[name].norm()) for name in exact)
+
+    assert distance(fused_loss) < 1.5 * distance(plain_loss) < 0.1
+
+
+def test_no_step_leaves_a_trace_in_what_it_reads(encoder: Any) -> None:
+    """Gradients are written in place here and there: never into what somebody else holds."""
+    made = batch(True)
+    first = gradients(encoder, fused_loss(encoder, made))
+    again = gradients(encoder, fused_loss(encoder, made))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_other_models_take_the_stock_path(encoder: Any) -> None:
+    assert fused.applies(encoder)
+    shape = Shape(32, 2, 2, 48)
+    assert not fused.applies(model.build("bert", shape, VOCAB_SIZE, LENGTH, IDS, 0))
+    assert not fused.applies(model.build("modernbert", shape, VOCAB_SIZE, 1024, IDS, 0))  # has windows
+    with torch.device("meta"):
+        assert not fused.applies(
+            model.build("modernbert", shape, VOCAB_SIZE, LENGTH, IDS, 0, torch.device("meta"))
+        )
+    family = ARCHITECTURES["modernbert"]
+    fields = family.configure(shape, LENGTH, IDS) | family.adjust(0.0) | {"vocab_size": VOCAB_SIZE}
+    for field, value in {"norm_bias": True, "mlp_dropout": 0.1, "hidden_activation": "relu"}.items():
+        other = family.model_class("masked_lm")(family.config({**fields, field: value}))
+        assert not fused.applies(other), field
