@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,3 +111,27 @@ def test_other_models_take_the_stock_path(encoder: Any) -> None:
     for field, value in {"norm_bias": True, "mlp_dropout": 0.1, "hidden_activation": "relu"}.items():
         other = family.model_class("masked_lm")(family.config({**fields, field: value}))
         assert not fused.applies(other), field
+
+
+@pytest.mark.parametrize("head", ["sequence_classification", "token_classification", "question_answering"])
+def test_installed_layers_give_any_head_the_stock_numbers(encoder: Any, head: Any, tmp_path: Path) -> None:
+    model.save_model(encoder, tmp_path)
+    stock, ours = (model.load(tmp_path, head, seed=3)[0] for _ in range(2))
+    stock.set_attn_implementation("eager")
+    fused.install(ours)
+    made = batch(padded=True)
+    inputs = {name: made[name] for name in ("input_ids", "attention_mask")}
+    is_token = made["attention_mask"].bool()
+    expected, found = (
+        (lambda out: out.start_logits if "start_logits" in out else out.logits)(each(**inputs))
+        for each in (stock, ours)
+    )
+    if head != "sequence_classification":
+        expected, found = expected[is_token], found[is_token]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    expected.square().sum().backward()
+    found.square().sum().backward()
+    for (name, one), other in zip(stock.named_parameters(), ours.parameters(), strict=True):
+        if one.grad is not None:
+            torch.testing.assert_close(other.grad, one.grad, rtol=1e-4, atol=1e-5, msg=name)
+    assert list(ours.state_dict()) == list(stock.state_dict())

@@ -12,6 +12,7 @@ thirds of it, a sixth of a model of four layers, and changes no number.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ _LOGITS_AT_ONCE = 2**18  # in float32 a megabyte, which stays in the cache
 
 
 def applies(model: nn.Module) -> bool:
-    """Whether a masked-language model is one that `hidden_states` computes: without biases, windows, dropout.
+    """Whether the layers of a stock model are ones that are computed here: without biases, windows, dropout.
 
     False too for models on accelerators, whose kernels are fused already, and for transformers 4, which
     keeps rotary positions elsewhere.
@@ -51,7 +52,7 @@ def hidden_states(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
     """
     encoder, input_ids = model.base_model, batch["input_ids"]
     length = input_ids.shape[1]
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else _FP32
+    dtype = _dtype()
     padded = batch.get("attention_mask")
     mask = None
     if padded is not None:  # [B, 1, 1, L], added to the scores
@@ -61,20 +62,58 @@ def hidden_states(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
     hidden = encoder.embeddings(input_ids).flatten(0, 1)  # [B * L, hidden_size]
     for layer in encoder.layers:
         positions = batch["positions"] if layer is encoder.layers[-1] else None
-        norm = getattr(layer.attn_norm, "weight", None)  # the first layer has none
-        weights = norm, layer.attn.Wqkv.weight, layer.attn.Wo.weight
-        hidden = _attention(hidden, *weights, rotary, mask, positions, encoder.config.norm_eps)
-        weights = layer.mlp_norm.weight, layer.mlp.Wi.weight, layer.mlp.Wo.weight
-        hidden = _mlp(hidden, *weights, dtype, encoder.config.norm_eps)
+        hidden = _layer(layer, hidden, rotary, mask, positions)
     normed: Tensor = encoder.final_norm(hidden)
     return normed
+
+
+def install(model: Any) -> None:
+    """Let the layers of a stock model with any head compute this way from now on, if `applies`.
+
+    What is saved, loaded and called stays the stock model's.
+    """
+    if not applies(model):
+        return
+    tables = functools.lru_cache(maxsize=64)(functools.partial(_Rotary.of, model.base_model))
+    for layer in model.base_model.layers:
+        layer.forward = functools.partial(_forward, layer, tables)
+
+
+def _forward(
+    layer: Any,
+    tables: Callable[[int, torch.dtype], _Rotary],
+    hidden_states: Tensor,  # [B, L, hidden_size]
+    attention_mask: Tensor | None = None,
+    **_: Any,
+) -> Tensor:
+    """In place of the stock layer's own."""
+    dtype = _dtype()
+    if attention_mask is not None:
+        attention_mask = attention_mask.clamp(min=torch.finfo(dtype).min).to(dtype)
+    rotary = tables(hidden_states.shape[1], dtype)
+    found = _layer(layer, hidden_states.flatten(0, 1), rotary, attention_mask, None)
+    return found.view_as(hidden_states)
+
+
+def _layer(
+    layer: Any, hidden: Tensor, rotary: _Rotary, mask: Tensor | None, positions: Tensor | None
+) -> Tensor:
+    norm = getattr(layer.attn_norm, "weight", None)  # the first layer has none
+    weights = norm, layer.attn.Wqkv.weight, layer.attn.Wo.weight
+    hidden = _attention(hidden, *weights, rotary, mask, positions, layer.config.norm_eps)
+    weights = layer.mlp_norm.weight, layer.mlp.Wi.weight, layer.mlp.Wo.weight
+    return _mlp(hidden, *weights, rotary.dtype, layer.config.norm_eps)
+
+
+def _dtype() -> torch.dtype:
+    """The number format of the products."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else _FP32
 
 
 def cross_entropy(model: Any, hidden: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """The weighted sum of the losses of `labels` [n] at last hidden states [n, hidden_size]."""
     decoder = model.decoder
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else _FP32
-    return _cross_entropy(model.head(hidden), decoder.weight, decoder.bias, labels, weights, dtype)
+    return _cross_entropy(model.head(hidden), decoder.weight, decoder.bias, labels, weights, _dtype())
 
 
 @dataclass(frozen=True)

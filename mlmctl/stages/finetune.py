@@ -19,7 +19,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..config import FinetuneConfig, seconds
-from ..engine import configuration, loop, model, optimizer, runtime
+from ..engine import configuration, fused, loop, model, optimizer, runtime
 from ..engine.checkpoint import Checkpoints
 from ..engine.probe import dtype_by_rule
 from ..errors import DataError, UsageError
@@ -50,6 +50,7 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
     examples = _choose(task, task.read(stage.data, config, stage.emit), config)
     settings = task.settings(examples.all, config)
     network, report = _network(task, encoder, config, settings, machine.device)
+    fused.install(network)
     adapted = Adapted(task, settings, network, vocabulary.load(encoder), _window_length(encoder, config))
     features = adapted.features(examples.learned)
     _tell(report, features, adapted.block_length, stage.emit)
