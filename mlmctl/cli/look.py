@@ -1,8 +1,8 @@
-"""Commands that look: doctor, status."""
+"""Commands that look: doctor, status, verify."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,6 +23,25 @@ def status(call: Call) -> None:
     if not call.json:
         call.console.table(("artifact", "state", "facts"), [(r.name, r.state, r.facts) for r in rows])
     call.done({"run": str(call.run), "artifacts": [r.to_json() for r in rows]})
+
+
+@options.command(app, "verify", panel=_PANEL)
+def verify(call: Call) -> None:
+    """Every byte of the run folder against its manifests, and the chain from corpus to evaluation."""
+    from ..commands import verify
+    from ..errors import ArtifactError
+
+    findings = verify.run(call.run, call.console.emit)
+    if not call.json:
+        rows = [(f.name, f.state, f"{f.num_files:,}" if f.num_files else "", f.found) for f in findings]
+        call.console.table(("artifact < what it was made from", "state", "files", "found"), rows)
+    result: dict[str, Any] = {"run": str(call.run), "findings": [finding.to_json() for finding in findings]}
+    faults = [finding for finding in findings if finding.is_fault]
+    if faults:
+        more = f" (and {len(faults) - 1:,} more)" if len(faults) > 1 else ""
+        message = f"{faults[0].state}: {faults[0].found}{more}"
+        call.fail(ArtifactError("verify.failed", message, where=faults[0].name), **result)
+    call.done(result)
 
 
 @options.command(app, "doctor", panel=_PANEL, flags=options.PRETRAIN)

@@ -1,0 +1,123 @@
+"""`mlmctl verify`: every byte of a run folder against what was recorded, and the chain that made it.
+
+Three questions, answered offline and without the cache of hashes: is every recorded file what it was when it
+was published; was every artifact made from the ones that lie beside it now; are corpus, labelled data and
+models from elsewhere still the ones that were read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..artifact import MANIFEST, Manifest, open_artifact
+from ..errors import ArtifactError, MlmctlError, UsageError
+from ..events import Emit, Progress, silent
+from ..pipeline import inputs
+from ..storage import HashCache
+from ..text.corpus import fingerprint, resolve
+from .status import PATTERNS
+
+_CHECKPOINTS = ".work/*/checkpoints/step-*"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One artifact or input: `state` is `ok`, `damaged`, `changed` (it is not what was read) or `absent`.
+
+    `absent` is an input from outside that is not there to be checked: no fault of the run folder.
+    """
+
+    name: str
+    state: str
+    found: str
+    num_files: int = 0
+    num_bytes: int = 0
+    unrecorded: tuple[str, ...] = ()
+    """Files that no manifest records: they are never read."""
+
+    @property
+    def is_fault(self) -> bool:
+        return self.state in ("damaged", "changed")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def run(folder: Path, emit: Emit = silent) -> list[Finding]:
+    """One finding for every artifact, checkpoint and input. UsageError if there is no such run folder."""
+    if not folder.is_dir():
+        raise UsageError("usage.no-run", "there is no such run folder", where=str(folder), hint="--run DIR")
+    patterns = [*PATTERNS, _CHECKPOINTS]
+    paths = [path.parent for pattern in patterns for path in sorted(folder.glob(f"{pattern}/{MANIFEST}"))]
+    manifests: dict[str, Manifest] = {}
+    findings = []
+    for number, path in enumerate(paths):
+        name = str(path.relative_to(folder))
+        emit(Progress("verify", number, len(paths), "artifacts", name))
+        try:
+            manifests[name] = open_artifact(path)
+        except ArtifactError as error:
+            findings.append(Finding(name, "damaged", str(error)))
+    for name, manifest in manifests.items():
+        findings.append(_whole(folder, name, manifest))
+        findings += _chain(folder, name, manifest, manifests)
+    return findings
+
+
+def _whole(folder: Path, name: str, manifest: Manifest) -> Finding:
+    present = {p.relative_to(folder / name).as_posix() for p in (folder / name).rglob("*") if not p.is_dir()}
+    unrecorded = tuple(sorted(present - manifest.outputs.keys() - {MANIFEST}))
+    sizes = [record.size for record in manifest.outputs.values()]
+    found = f"not recorded, never read: {', '.join(unrecorded[:3])}" if unrecorded else ""
+    return Finding(name, "ok", found, len(sizes), sum(sizes), unrecorded)
+
+
+def _chain(
+    folder: Path, name: str, manifest: Manifest, manifests: Mapping[str, Manifest]
+) -> Iterator[Finding]:
+    """What the artifact was made from, where it is not what lies there now."""
+    for role, path in manifest.details.get("reads", {}).items():
+        if path in manifests:
+            is_same = manifests[path].fingerprint == manifest.inputs.get(role)
+            if not is_same:
+                yield Finding(f"{name} < {path}", "changed", f"was made with another {path}")
+        elif not (folder / path).is_dir():
+            yield Finding(f"{name} < {path}", "absent", "is not there: not checked")
+        elif not Path(path).is_relative_to(folder) and Path(path).is_absolute():
+            yield from _outside(f"{name} < {path}", manifest.inputs.get(role), lambda p=path: _model(Path(p)))
+    paths = manifest.details.get("corpus")
+    if paths and "corpus" in manifest.inputs:
+        column = str(manifest.config.get("text_column", "text"))
+        spool = folder / inputs.SPOOL
+        yield from _outside(
+            f"{name} < corpus",
+            manifest.inputs["corpus"],
+            lambda: fingerprint(resolve(paths, spool, silent, column), HashCache(None).sha256),
+        )
+    data = manifest.details.get("data")
+    if data and "data" in manifest.inputs and "://" not in data:
+        yield from _outside(f"{name} < data", manifest.inputs["data"], lambda: _data(Path(data)))
+
+
+def _outside(name: str, recorded: str | None, compute: Any) -> Iterator[Finding]:
+    try:
+        found = compute()
+    except (OSError, MlmctlError) as error:
+        yield Finding(name, "absent", f"{error}: not checked")
+        return
+    if found == recorded:
+        yield Finding(name, "ok", "is what was read")
+    else:
+        yield Finding(name, "changed", "is no longer what was read")
+
+
+def _model(folder: Path) -> str:
+    return inputs.model(folder, HashCache(None))
+
+
+def _data(path: Path) -> str:
+    cache = HashCache(None)
+    return inputs.pairs(str(path), cache).fingerprint if path.is_dir() else cache.sha256(path)
