@@ -45,7 +45,7 @@ def run_blocks(config: MaskConfig, corpus: CorpusConfig, stage: Stage) -> dict[s
 
     A run that was killed takes the finished parts as they are, and the blocks are the same bytes.
     """
-    check_space(stage.work, _bytes_needed(stage.sources))
+    check_space(stage.work, _bytes_needed(stage.sources, bool(config.near_duplicates)))
     signed_by = near_duplicates.method() if config.near_duplicates else ""
     tokenizer = stage.inputs["tokenizer"]
     encoder = Encoder(vocabulary.load(tokenizer))
@@ -232,10 +232,13 @@ def _warnings_only(emit: Emit) -> Emit:
     return emit_all_but_infos
 
 
-def _bytes_needed(sources: Sequence[Source]) -> int:
-    """Parts and blocks: about a token in four bytes of text, two bytes each, both; and some room."""
+def _bytes_needed(sources: Sequence[Source], with_signatures: bool) -> int:
+    """Parts and blocks: about a token in four bytes of text, two bytes each, both; and some room.
+
+    Signatures: 256 bytes a document, of which there is about one in a kilobyte.
+    """
     text = sum(source.size * (_COMPRESSED_RATIO if source.is_compressed else 1) for source in sources)
-    return int(1.3 * text) + 2**20
+    return int((1.6 if with_signatures else 1.3) * text) + 2**20
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -121,6 +121,7 @@ class Documents:
     def _conclude(self) -> None:
         tally = self.tally
         num_filtered = sum(tally.num_filtered.values())
+        num_found = tally.num_documents + num_filtered
         reasons = filters.told(tally.num_filtered, self._config)
         if not tally.num_documents:
             names = ", ".join(source.name for source in itertools.islice(self._sources, 3))
@@ -132,16 +133,15 @@ class Documents:
                 "data.empty", f"no text but white space in {tally.num_bytes:,} bytes", where=names
             )
         if num_filtered:
-            num_found = tally.num_documents + num_filtered
             self._emit(Note(f"{num_filtered:,} of {num_found:,} documents are dropped: {reasons}"))
         if tally.num_replacements:
             self._emit(Note(f"{tally.num_replacements:,} replacement characters in the text", "warning"))
         if tally.num_cut:
             self._emit(Note(f"{tally.num_cut:,} documents of more than {MAX_PIECE:,} characters were cut"))
         if self._config.unit == "auto":
-            self._contradict()
+            self._contradict(num_found)
 
-    def _contradict(self) -> None:
+    def _contradict(self, num_found: int) -> None:
         tally = self.tally
         if self.unit == "line" and tally.num_empty > max(10, tally.num_lines // 20):
             self._emit(
@@ -151,8 +151,8 @@ class Documents:
                     "warning",
                 )
             )
-        mean = tally.num_bytes / tally.num_documents
-        if self.unit == "paragraph" and mean > _LONG_DOCUMENT and tally.num_lines > 100 * tally.num_documents:
+        mean = tally.num_bytes / num_found
+        if self.unit == "paragraph" and mean > _LONG_DOCUMENT and tally.num_lines > 100 * num_found:
             self._emit(
                 Note(
                     f"a document was taken to be a paragraph, but their mean length is {mean:,.0f} bytes: "
