@@ -10,7 +10,8 @@ from typing import Any
 from ..artifact import MANIFEST, Manifest, read_manifest
 from ..errors import ArtifactError, UsageError
 
-_PATTERNS = ("tokenizer", "mask/blocks", "mask/policy", "pretrain", "finetune/*", "evaluate/*/*")
+PATTERNS = ("tokenizer", "mask/blocks", "mask/policy", "pretrain", "finetune/*", "evaluate/*/*")
+"""Where the artifacts of a run folder are."""
 _FACTS = ("vocab_size", "num_train_tokens", "valid_loss", "num_steps", "accuracy", "macro_f1", "num_examples")
 
 
@@ -36,7 +37,7 @@ def run(folder: Path) -> list[Row]:
         raise UsageError("usage.no-run", "there is no such run folder", where=str(folder), hint="--run DIR")
     manifests: dict[str, Manifest] = {}
     rows = []
-    for pattern in _PATTERNS:
+    for pattern in PATTERNS:
         for path in sorted(folder.glob(f"{pattern}/{MANIFEST}")):
             name = str(path.parent.relative_to(folder))
             try:
