@@ -208,6 +208,8 @@ class EvaluateConfig(Table):
     )
     batch_size: int = _free(64, ge=1, le=65536)
     fail_under: dict[str, float] = _free({})
+    baseline: str = _free("", description="an earlier evaluation, to compare with")
+    max_drop: dict[str, float] = _free({})
 
 
 class Recipe(Table):

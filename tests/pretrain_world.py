@@ -37,6 +37,7 @@ def make_inputs(root: Path, num_documents: int = 40, units: Units = TOKENS) -> d
         "vocab_size": VOCAB_SIZE,
         "unigrams": "unigrams.npy",
         "num_documents": num_documents,
+        "valid_bytes": 1000,
     }
     counts = np.zeros(VOCAB_SIZE, np.int64)
     random = np.random.default_rng(0)
@@ -45,7 +46,7 @@ def make_inputs(root: Path, num_documents: int = 40, units: Units = TOKENS) -> d
             for _ in range(number):
                 document = 5 + (random.integers(90) + np.arange(random.integers(5, 40))) % (VOCAB_SIZE - 5)
                 writer.add(document.astype(np.int64), np.array([len(document)]), document % 10 < 5)
-        facts[f"num_{split}_blocks"] = writer.num_blocks
+        facts |= {f"num_{split}_blocks": writer.num_blocks, f"num_{split}_tokens": writer.num_tokens}
         counts = writer.counts if split == "train" else counts
     np.save(folders["mask/blocks"] / "unigrams.npy", counts)
     (folders["mask/blocks"] / "blocks.json").write_text(json.dumps(facts))

@@ -18,6 +18,7 @@ from mlmctl.config import EvaluateConfig, PretrainConfig, RuntimeConfig
 from mlmctl.engine import model as engine_model
 from mlmctl.errors import ArtifactError, DataError, UsageError
 from mlmctl.events import Event, Note
+from mlmctl.measure import masked_lm, outcomes
 from mlmctl.stages import evaluate
 from mlmctl.stages.stage import Stage
 
@@ -142,7 +143,41 @@ def test_an_encoder_is_evaluated_on_the_frozen_masks(tmp_path: Path) -> None:
     assert results[0] == results[1]
     assert results[0]["uniform_loss"] == pytest.approx(np.log(VOCAB_SIZE))
     assert results[0]["valid_loss"] == pytest.approx(np.log(VOCAB_SIZE), abs=1.0)  # it has learned nothing
-    assert json.loads((tmp_path / "first" / "metrics.json").read_text()) == results[0]
+    metrics = json.loads((tmp_path / "first" / "metrics.json").read_text())
+    assert metrics == results[0]
+    blocks = rows(tmp_path / "first" / "predictions.jsonl")
+    assert rows(tmp_path / "second" / "predictions.jsonl") == blocks
+    facts = json.loads((inputs["mask/blocks"] / "blocks.json").read_text())
+    assert len(blocks) == len({row["masks"] for row in blocks}) == facts["num_valid_blocks"]
+    assert sum(row["num_masked"] for row in blocks) == metrics["num_masked"]
+    for name, ratio in outcomes.ratios("mlm", blocks).items():
+        assert ratio.value == pytest.approx(metrics[name], rel=1e-3)
+        assert metrics["intervals"][name]["low"] <= metrics[name] <= metrics["intervals"][name]["high"]
+    assert metrics["intervals"]["valid_loss"]["low"] < metrics["valid_loss"]
+    bits = metrics["valid_loss"] / np.log(2) * facts["num_valid_tokens"] / facts["valid_bytes"]
+    assert metrics["bits_per_byte"] == pytest.approx(bits)
+    assert metrics["mask_rate"] == 0.15
+    bands = metrics["frequency_bands"].values()
+    assert sum(band["num_tokens"] for band in bands) == metrics["num_masked"]
+    for name, whole in (("loss", "valid_loss"), ("accuracy", "valid_accuracy"), ("unigram_loss",) * 2):
+        parts = sum(band[name] * band["num_tokens"] for band in bands) / metrics["num_masked"]
+        assert parts == pytest.approx(metrics[whole], abs=1e-6)
+
+
+def test_tokens_are_in_the_band_of_their_frequency() -> None:
+    counts = np.array([0, 5, 50, 500, 999_445, 0])
+    labels = np.array([1, 2, 3, 4, 5, 4])
+    nll = np.array([1, 2, 3, 4, 5, 6], np.float32)
+    found = masked_lm.by_frequency(labels, nll, nll > 3, counts)
+    assert {name: band["loss"] for name, band in found.items()} == {
+        "over_1000": 5.0,
+        "100_to_1000": 3.0,
+        "10_to_100": 2.0,
+        "under_10": 3.0,
+    }
+    assert found["under_10"]["unigram_loss"] > found["over_1000"]["unigram_loss"]
+    assert found["over_1000"]["accuracy"] == 1.0
+    assert list(masked_lm.by_frequency(labels[:1], nll[:1], nll[:1] > 3, counts)) == ["under_10"]
 
 
 def test_fault_22_masks_of_another_tokenizer_of_the_same_size_are_refused(tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def test_the_threshold_is_tuned_where_there_may_be_no_answer() -> None:
     data = squad.Questions(data.ids, data.questions, data.contexts, data.context_of, none)
     asked_for = TASK.settings(data, FinetuneConfig(task="qa"))
     assert asked_for["has_no_answer"]
-    tuned = TASK.tune(data, predictions, asked_for)
+    tuned = TASK.tune(nn.Identity(), data, predictions, asked_for).settings
     assert tuned["no_answer_threshold"] == pytest.approx(1 / (1 + np.exp(2.0)), abs=1e-6)
     report = TASK.score(data, predictions, tuned)
     assert report.metrics["f1"] == report.metrics["best_f1"] == 100.0
@@ -248,7 +248,7 @@ def test_the_threshold_is_tuned_where_there_may_be_no_answer() -> None:
 
 def test_a_model_of_version_1_never_answers_nothing() -> None:
     data, predictions = held(-9.0)
-    tuned = TASK.tune(data, predictions, SETTINGS)
+    tuned = TASK.tune(nn.Identity(), data, predictions, SETTINGS).settings
     assert tuned == SETTINGS
     report = TASK.score(data, predictions, tuned)
     assert report.files == {"predictions.json": {"0": "great"}}

@@ -1,8 +1,9 @@
-"""Commands that look: doctor, status, verify."""
+"""Commands that look: doctor, status, verify, compare."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +11,9 @@ from . import options
 from .app import app
 from .call import Call
 from .stages import shown
+
+if TYPE_CHECKING:
+    from ..commands.compare import Comparison, Metric
 
 _PANEL = "Look"
 
@@ -62,3 +66,50 @@ def doctor(
             call.console.line(f"{group}:")
             call.console.facts((f"  {name}", shown(value)) for name, value in rows.items() if value != [])
     call.done(facts)
+
+
+@options.command(app, "compare", panel=_PANEL)
+def compare(
+    call: Call,
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first is compared with.")
+    ],
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw their losses: .svg, .png or .pdf.")
+    ] = None,
+) -> None:
+    """Runs side by side: what differs in how they were made, and their metrics with intervals."""
+    from ..commands import compare, curves
+
+    if plot is not None:
+        curves.check(plot)
+    found = compare.run(runs)
+    drawn = {}
+    if plot is not None:
+        curves.draw([curves.read(folder, name) for folder, name in zip(runs, found.runs, strict=True)], plot)
+        drawn["plot"] = str(plot)
+    if not call.json:
+        _show_comparison(call, found)
+    call.done(found.to_json() | drawn)
+
+
+def _show_comparison(call: Call, found: Comparison) -> None:
+    if found.settings:
+        rows = [
+            (s.artifact, s.name, *("" if v is None else str(v) for v in s.values)) for s in found.settings
+        ]
+        call.console.table(("artifact", "setting", *found.runs), rows)
+        call.console.line("")
+    columns = ("artifact", "metric", *found.runs)
+    call.console.table(columns, [(m.artifact, m.name, *_cells(m)) for m in found.metrics])
+
+
+def _cells(metric: Metric) -> list[str]:
+    """Of each run the number, its interval, and the p-value of its difference from the first."""
+    cells = []
+    for value, ends, change in zip(metric.values, metric.intervals, metric.differences, strict=True):
+        told = [] if value is None else [shown(value)]
+        told += [f"({shown(ends['low'])} to {shown(ends['high'])})"] if ends else []
+        told += [f"p {change['p_value']:.2g}"] if change else []
+        cells.append(" ".join(told))
+    return cells

@@ -76,6 +76,9 @@ _FLAGS: dict[str, Flag] = {
     "method": Flag(
         ("evaluate.method",), str, "Pseudo-log-likelihood: original or within-word-l2r (default).", "NAME"
     ),
+    "baseline": Flag(
+        ("evaluate.baseline",), str, "Compare with an earlier evaluation: its folder, or its --json.", "DIR"
+    ),
     "threads": Flag(("runtime.threads",), int, "CPU threads (default: all that are ours)."),
     "device": Flag(("runtime.device",), str, "auto, cpu, cuda or mps."),
 }
@@ -88,7 +91,9 @@ FINETUNE = (
     "task", "data", "name", "model", "max-examples", "on-bad", "from-scratch", "epochs", "seed", "threads",
     "device",
 )  # fmt: skip
-EVALUATE = ("task", "data", "name", "model", "max-examples", "method", "on-bad", "threads", "device")
+EVALUATE = (
+    "task", "data", "name", "model", "max-examples", "method", "on-bad", "baseline", "threads", "device",
+)  # fmt: skip
 
 _RUN = Annotated[
     Path, typer.Option("--run", envvar="MLMCTL_RUN", metavar="DIR", help="The folder all stages share.")

@@ -9,7 +9,8 @@ import typer
 from . import options
 from .app import app
 from .call import Call
-from .stages import Corpus, FailUnder, limits, show
+from .gate import FailUnder, Markdown, MaxDrop, gate
+from .stages import Corpus, show
 
 if TYPE_CHECKING:
     from ..pipeline import Node
@@ -21,22 +22,30 @@ app.add_typer(recipes, name="recipe", rich_help_panel=_PANEL)
 Name = Annotated[str | None, typer.Argument(metavar="[FILE|NAME]", help="A recipe file or name.")]
 
 
-@options.command(app, "run", panel=_PANEL, flags=options.PRETRAIN, stage=True)
-def run(call: Call, corpus: Corpus = None, fail_under: FailUnder = None) -> None:
+@options.command(app, "run", panel=_PANEL, flags=(*options.PRETRAIN, "baseline"), stage=True)
+def run(
+    call: Call,
+    corpus: Corpus = None,
+    fail_under: FailUnder = None,
+    max_drop: MaxDrop = None,
+    markdown: Markdown = None,
+) -> None:
     """All five stages of a recipe; what is fresh is skipped."""
     from ..pipeline import evaluate_node, finetune_node, pretrain_nodes
 
-    recipe = call.adopted()
+    recipe, asked = call.adopted(), gate(call, fail_under, max_drop)
 
     def nodes(cache: Any) -> list[Node]:
         emit = call.console.emit
-        return [
+        made = [
             *pretrain_nodes(call.run, recipe, "pretrain", corpus or [], cache, emit, not call.dry_run),
             finetune_node(call.run, recipe.finetune, cache, emit, not call.dry_run),
             evaluate_node(call.run, recipe.evaluate, cache, emit, not call.dry_run),
         ]
+        asked.check_target(call.run / made[-1].name)
+        return made
 
-    show(call, call.execute(nodes), limits(call, fail_under))
+    show(call, call.execute(nodes), asked, markdown)
 
 
 @options.command(recipes, "list", panel=_PANEL)

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import GateError, UsageError
+from ..errors import GateError
 from ..events import Note
 from . import options
 from .app import app
 from .call import Call
+from .gate import FailUnder, Markdown, MaxDrop, gate, show_differences
 
 if TYPE_CHECKING:
-    from ..pipeline import StageReport
+    from ..commands.gate import Gate
+    from ..pipeline import Node, StageReport
 
 _PANEL = "Stages"
 Corpus = Annotated[
@@ -23,10 +25,6 @@ Corpus = Annotated[
     typer.Argument(
         metavar="[CORPUS]...", help="Files, folders, globs, remote ones (s3://...), or - for standard input."
     ),
-]
-FailUnder = Annotated[
-    list[str] | None,
-    typer.Option("--fail-under", metavar="METRIC=VALUE", help="Exit with 3 if a metric is lower."),
 ]
 
 
@@ -82,15 +80,20 @@ def finetune(call: Call) -> None:
 
 
 @options.command(app, "evaluate", panel=_PANEL, flags=options.EVALUATE, stage=True)
-def evaluate(call: Call, fail_under: FailUnder = None) -> None:
+def evaluate(
+    call: Call, fail_under: FailUnder = None, max_drop: MaxDrop = None, markdown: Markdown = None
+) -> None:
     """Measure a model on test data."""
     from ..pipeline import evaluate_node
 
-    config = call.resolved.recipe.evaluate
-    reports = call.execute(
-        lambda cache: [evaluate_node(call.run, config, cache, call.console.emit, not call.dry_run)]
-    )
-    show(call, reports, limits(call, fail_under))
+    config, asked = call.resolved.recipe.evaluate, gate(call, fail_under, max_drop)
+
+    def nodes(cache: Any) -> list[Node]:
+        node = evaluate_node(call.run, config, cache, call.console.emit, not call.dry_run)
+        asked.check_target(call.run / node.name)
+        return [node]
+
+    show(call, call.execute(nodes), asked, markdown)
 
 
 def _from_corpus(call: Call, corpus: list[str] | None, until: str) -> list[StageReport] | None:
@@ -104,41 +107,48 @@ def _from_corpus(call: Call, corpus: list[str] | None, until: str) -> list[Stage
     )
 
 
-def limits(call: Call, fail_under: list[str] | None) -> dict[str, float]:
-    """The gates of the recipe and of `--fail-under`, by metric name."""
-    gates = dict(call.resolved.recipe.evaluate.fail_under)
-    for gate in fail_under or []:
-        name, _, value = gate.partition("=")
-        try:
-            gates[name.strip()] = float(value)
-        except ValueError:
-            hint = "for example --fail-under accuracy=0.80"
-            raise UsageError("usage.fail-under", f"{gate!r} is not METRIC=VALUE", hint=hint) from None
-    return gates
-
-
-def show(call: Call, reports: list[StageReport] | None, gates: dict[str, float] | None = None) -> None:
-    """Print the metrics of the last stage and check the gates."""
+def show(
+    call: Call,
+    reports: list[StageReport] | None,
+    asked: Gate | None = None,
+    markdown: Path | None = None,
+) -> None:
+    """Print the metrics of the last stage, check the gates and append the summary."""
     if reports is None:
         return
-    from ..measure.gates import check
-
-    result = call.report(reports)
+    result, last = call.report(reports), reports[-1]
     metrics = result["metrics"]
-    failures = check(metrics, gates or {})
+    verdict = asked.judge(last.path, metrics) if asked else None
     if not call.json:
-        rows = [(name, shown(value)) for name, value in metrics.items() if _is_plain(value)]
-        call.console.facts([*rows, ("artifact", str(reports[-1].path))])
+        rows = [(name, _with_interval(name, metrics)) for name in metrics if _is_plain(metrics[name])]
+        call.console.facts([*rows, ("artifact", str(last.path))])
         _show_tables(call, metrics)
-    if failures:
-        call.fail(GateError("gate.failed", "; ".join(failures)), **result)
+    if asked and verdict:
+        for sentence in verdict.doubts:
+            call.console.emit(Note(sentence, level="warning"))
+        if asked.baseline:
+            result["comparison"] = verdict.to_json(asked.baseline.path)
+            if not call.json:
+                show_differences(call, verdict)
+        if markdown:
+            with markdown.open("a", encoding="utf-8") as file:
+                file.write(asked.markdown(last.name, metrics, verdict))
+        if verdict.failures:
+            call.fail(GateError("gate.failed", "; ".join(verdict.failures)), **result)
     call.done(result)
+
+
+def _with_interval(name: str, metrics: Mapping[str, Any]) -> str:
+    ends = metrics.get("intervals", {}).get(name)
+    told = f"   ({shown(ends['low'])} to {shown(ends['high'])})" if ends else ""
+    return shown(metrics[name]) + told
 
 
 def _show_tables(call: Call, metrics: Mapping[str, Any]) -> None:
     """What is measured of each label, each file, ...; of confusions the rows are true labels."""
     for name, parts in metrics.items():
-        if isinstance(parts, dict) and parts and all(isinstance(part, dict) for part in parts.values()):
+        is_table = isinstance(parts, dict) and all(isinstance(part, dict) for part in parts.values())
+        if is_table and parts and name != "intervals":
             columns = list(next(iter(parts.values())))
             rows = [(part, *(shown(of[column]) for column in columns)) for part, of in parts.items()]
             call.console.table((name, *columns), rows)

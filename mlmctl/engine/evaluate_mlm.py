@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ class FrozenMasks:
     """[num_blocks] which of `blocks` they are."""
     baselines: Mapping[str, float]
     """unigram_loss and uniform_loss of all blocks."""
+    counts: NDArray[np.int64]
+    """[vocab_size] how often each token occurs in training."""
 
     @classmethod
     def open(cls, policy: Path, blocks_folder: Path) -> FrozenMasks:
@@ -58,7 +60,7 @@ class FrozenMasks:
             "unigram_loss": masked_lm.unigram_loss(labels[labels != IGNORED], counts),
             "uniform_loss": masked_lm.uniform_loss(len(counts)),
         }
-        return cls(input_ids, labels, blocks, numbers, baselines)
+        return cls(input_ids, labels, blocks, numbers, baselines, counts)
 
     @property
     def specials(self) -> Specials:
@@ -67,6 +69,20 @@ class FrozenMasks:
     @property
     def num_tokens(self) -> int:
         return int(self.input_ids.size)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What the model made of the hidden tokens of some blocks, in order."""
+
+    rows: NDArray[np.int64]
+    """[n] the block of each, as a row of the frozen masks."""
+    labels: NDArray[np.int64]
+    """[n] the right tokens."""
+    nll: NDArray[np.float32]
+    """[n] nats."""
+    is_hit: NDArray[np.bool_]
+    """[n] whether the most probable token is the right one."""
 
 
 def evaluate(
@@ -80,31 +96,44 @@ def evaluate(
 
     The model is to be in eval mode. InterruptedRun, between two batches, if a signal came.
     """
+    total = masked_lm.Sums()
+    for some in predictions(model, masks, device, max_tokens, stop):
+        total += masked_lm.sums(some.nll, some.is_hit)
+    return {"valid_loss": total.loss, "valid_accuracy": total.accuracy}
+
+
+def predictions(
+    model: nn.Module,
+    masks: FrozenMasks,
+    device: torch.device,
+    max_tokens: int | None = None,
+    stop: StopRequest = stop,
+) -> Iterator[Predicted]:
+    """The same token by token, a few blocks at a time."""
     num_blocks, length = masks.input_ids.shape
     if max_tokens is not None:
         num_blocks = min(num_blocks, max(1, max_tokens // length))
     at_once = max(1, _TOKENS_PER_BATCH // length)
-    total = masked_lm.Sums()
     for first in range(0, num_blocks, at_once):
         stop.raise_if_requested()
-        rows = slice(first, min(first + at_once, num_blocks))
-        total += _sums(model, masks, rows, device)
-    return {"valid_loss": total.loss, "valid_accuracy": total.accuracy}
+        yield _predicted(model, masks, slice(first, min(first + at_once, num_blocks)), device)
 
 
 @torch.no_grad()
-def _sums(model: nn.Module, masks: FrozenMasks, rows: slice, device: torch.device) -> masked_lm.Sums:
+def _predicted(model: nn.Module, masks: FrozenMasks, rows: slice, device: torch.device) -> Predicted:
     labels = np.asarray(masks.labels[rows]).ravel()
     positions = np.flatnonzero(labels != IGNORED)
+    blocks, hidden = rows.start + positions // masks.labels.shape[1], labels[positions].astype(np.int64)
     if not len(positions):
-        return masked_lm.Sums()
+        return Predicted(blocks, hidden, np.zeros(0, np.float32), np.zeros(0, np.bool_))
     batch = to_batch(np.asarray(masks.input_ids[rows], np.int64), masks.specials.pad)
     batch["positions"] = torch.from_numpy(positions)
     batch = {name: tensor.to(device) for name, tensor in batch.items()}
-    wanted = torch.from_numpy(labels[positions].astype(np.int64)).to(device)
+    wanted = torch.from_numpy(hidden).to(device)
     logits = sparse_logits(model, batch).float()  # [n, vocab_size]
     nll = nn.functional.cross_entropy(logits, wanted, reduction="none")
-    return masked_lm.sums(nll.cpu().numpy(), (logits.argmax(dim=-1) == wanted).cpu().numpy())
+    is_hit = logits.argmax(dim=-1) == wanted
+    return Predicted(blocks, hidden, nll.cpu().numpy(), is_hit.cpu().numpy())
 
 
 @torch.no_grad()

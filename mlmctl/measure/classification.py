@@ -68,6 +68,26 @@ def macro_f1(confusion: Ints) -> float:
     return float(label_scores(confusion).f1[occurs].mean()) if occurs.any() else 0.0
 
 
+def by_length(lengths: Ints, is_right: NDArray[np.bool_]) -> dict[str, dict[str, float]]:
+    """Accuracy of each quarter of the examples by length, shortest first; both [num_examples].
+
+    `quarter_1` to `quarter_4`, with the greatest length in each. Equal lengths are in the same one, so some
+    may be larger, or empty and left out.
+    """
+    if not lengths.size:
+        return {}
+    ends = np.quantile(lengths, [0.25, 0.5, 0.75], method="inverted_cdf")
+    quarter = np.searchsorted(ends, lengths, side="left")
+    return {
+        f"quarter_{number + 1}": {
+            "accuracy": float(is_right[quarter == number].mean()),
+            "num_examples": int((quarter == number).sum()),
+            "max_characters": int(lengths[quarter == number].max()),
+        }
+        for number in np.unique(quarter).tolist()
+    }
+
+
 def _quotient(above: NDArray[np.generic] | np.generic, below: NDArray[np.generic] | np.generic) -> Floats:
     divisor = np.asarray(below, dtype=np.float64)
     zeros = np.zeros(np.shape(divisor))

@@ -1,11 +1,12 @@
-"""Quality gates: which metrics of a result stay below the limits that were asked for (`--fail-under`)."""
+"""Quality gates: which metrics of a result are below the limits that were asked for, or worse than before."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import UsageError
+from .bootstrap import Difference
 
 
 def check(metrics: Mapping[str, Any], limits: Mapping[str, float]) -> list[str]:
@@ -19,15 +20,41 @@ def check(metrics: Mapping[str, Any], limits: Mapping[str, float]) -> list[str]:
         for name, value in metrics.items()
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     }
-    failures = []
-    for name, limit in limits.items():
-        if name not in numbers:
+    _check_names(limits, numbers, "--fail-under")
+    return [
+        f"{name} is {numbers[name]:.4f}, below {limit:g}"
+        for name, limit in limits.items()
+        if not numbers[name] >= limit
+    ]
+
+
+def check_drops(
+    differences: Mapping[str, Difference], most: Mapping[str, float]
+) -> tuple[list[str], list[str]]:
+    """(failures, doubts): a sentence for each metric that is worse by more than `most` allows, by name.
+
+    It fails if all of the interval of the difference is worse than that, which noise brings about in at most
+    one of 40 evaluations. It is in doubt if the difference itself is: then more examples would tell.
+    UsageError for the name of no metric that was compared.
+    """
+    _check_names(most, differences, "--max-drop")
+    failures, doubts = [], []
+    for name, limit in most.items():
+        least, drop, _ = differences[name].drops
+        found = f"{name} is worse by {drop:.4f}, more than {limit:g}"
+        if least > limit:
+            failures.append(f"{found}; by {least:.4f} at least, with a confidence of 95 %")
+        elif drop > limit:
+            doubts.append(f"{found}, which may be noise (perhaps by {least:.4f} only): it passes")
+    return failures, doubts
+
+
+def _check_names(named: Iterable[str], known: Iterable[str], flag: str) -> None:
+    for name in named:
+        if name not in known:
             raise UsageError(
                 "usage.unknown-metric",
                 f"no metric is named {name!r}",
-                where="--fail-under",
-                hint="the metrics are: " + ", ".join(sorted(numbers)),
+                where=flag,
+                hint="the metrics are: " + ", ".join(sorted(known)),
             )
-        if not numbers[name] >= limit:
-            failures.append(f"{name} is {numbers[name]:.4f}, below {limit:g}")
-    return failures

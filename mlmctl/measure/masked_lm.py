@@ -44,11 +44,50 @@ def sums(nll: NDArray[np.float32], is_hit: NDArray[np.bool_]) -> Sums:
 
 def unigram_loss(labels: NDArray[np.integer], counts: NDArray[np.int64]) -> float:
     """Cross-entropy (nats a token) of labels [n] under the token counts [vocab_size], add-one smoothed."""
-    if not len(labels):
-        return 0.0
+    return float(unigram_nll(labels, counts).mean()) if len(labels) else 0.0
+
+
+def unigram_nll(labels: NDArray[np.integer], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Nats [n] that each of the labels [n] costs under the token counts [vocab_size], add-one smoothed."""
     smoothed = counts.astype(np.float64) + 1.0
-    log_probability = np.log(smoothed) - math.log(smoothed.sum())
-    return float(-log_probability[labels].mean())
+    return np.asarray(math.log(smoothed.sum()) - np.log(smoothed)[labels])
+
+
+def bits_per_byte(loss: float, num_tokens: int, num_bytes: int) -> float:
+    """Bits a byte of text: of a loss in nats a token, where `num_tokens` tokens are `num_bytes` of UTF-8."""
+    return loss * num_tokens / (math.log(2) * num_bytes) if num_bytes else 0.0
+
+
+BANDS = {"over_1000": 1000.0, "100_to_1000": 100.0, "10_to_100": 10.0, "under_10": -1.0}
+"""Bands of frequency, the most frequent tokens first -> what a frequency in a million is above."""
+
+
+def by_frequency(
+    labels: NDArray[np.integer],
+    nll: NDArray[np.float32],
+    is_hit: NDArray[np.bool_],
+    counts: NDArray[np.int64],
+) -> dict[str, dict[str, float]]:
+    """Loss, accuracy and unigram loss of predicted tokens [n] by how often each occurs in training.
+
+    `counts` [vocab_size] are those of the training text. Bands in which no token was predicted are left out.
+    """
+    per_million = 1e6 * counts / max(int(counts.sum()), 1)
+    left = np.ones(len(labels), dtype=bool)
+    baseline = unigram_nll(labels, counts)
+    found = {}
+    for name, above in BANDS.items():
+        chosen = left & (per_million[labels] > above)
+        left &= ~chosen
+        if chosen.any():
+            of_band = sums(nll[chosen], is_hit[chosen])
+            found[name] = {
+                "loss": of_band.loss,
+                "unigram_loss": float(baseline[chosen].mean()),
+                "accuracy": of_band.accuracy,
+                "num_tokens": of_band.num_tokens,
+            }
+    return found
 
 
 def uniform_loss(vocab_size: int) -> float:

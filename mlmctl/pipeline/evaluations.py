@@ -12,6 +12,9 @@ from ..storage import HashCache
 from . import inputs
 from .nodes import Metrics, Node, folder_name
 
+_CONTENT = 2
+"""In every key, since the result of the same model and data changes with it: 2 has the intervals."""
+
 
 def evaluate_node(
     run: Path, config: EvaluateConfig, cache: HashCache, emit: Emit, may_read: bool = True
@@ -60,7 +63,7 @@ def _on_examples(run: Path, config: EvaluateConfig, cache: HashCache, emit: Emit
     return Node(
         name=_name(folder, config.name or data.stem),
         run=lambda stage: _measure(config, stage),
-        config={name: value for name, value in config.key_fields().items() if name != "method"},
+        config=_only(config, *(config.key_fields().keys() - {"method"})),
         reads={"model": folder},
         given={"data": data.fingerprint},
         data=data.path,
@@ -85,4 +88,6 @@ def _stem(data: Path) -> str:
 
 def _only(config: EvaluateConfig, *names: str) -> dict[str, Any]:
     """The fields of the key that this kind of measurement looks at."""
-    return {name: value for name, value in config.key_fields().items() if name in names}
+    return {"content": _CONTENT} | {
+        name: value for name, value in config.key_fields().items() if name in names
+    }

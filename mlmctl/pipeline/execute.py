@@ -113,7 +113,7 @@ def decide(run: Path, node: Node, header: Header, force: Collection[str] = ()) -
             return Decision("fresh", "nothing changed", manifest)
         changes = _changes(manifest.config, manifest.inputs, header)
         if node.replaceable:
-            return Decision("run", "stale: " + "; ".join(changes))
+            return Decision("run", "stale: " + ("; ".join(changes) or "made by another version of mlmctl"))
         if manifest.inputs == header.inputs and _trunk(node, manifest.config) == node.trunk:
             return Decision("extend", "; ".join(changes))
         raise _refusal(node, "was made with another configuration or input", changes)

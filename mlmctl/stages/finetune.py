@@ -171,10 +171,11 @@ class _Watch:
     def tuned(self) -> tuple[Adapted, dict[str, float]]:
         """The trained model with what only held-out examples can decide, and its metrics."""
         adapted, predictions = self._adapted, self._predict()
-        if self._examples.is_held_out:
-            settings = adapted.task.tune(self._examples.watched, predictions, adapted.settings)
-            adapted = replace(adapted, settings=settings)
-        return adapted, self._metrics(predictions, adapted.settings)
+        if not self._examples.is_held_out:
+            return adapted, self._metrics(predictions, adapted.settings)
+        tuned = adapted.task.tune(adapted.model, self._examples.watched, predictions, adapted.settings)
+        metrics = self._metrics(predictions, tuned.settings) | tuned.metrics
+        return replace(adapted, settings=tuned.settings), metrics
 
     def _predict(self) -> Any:
         return self._adapted.predict(self._features, _EVALUATION_BATCH)

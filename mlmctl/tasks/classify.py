@@ -22,13 +22,13 @@ from ..config import EvaluateConfig, FinetuneConfig
 from ..engine.architectures import Head
 from ..errors import DataError
 from ..events import Emit
-from ..measure import classification
+from ..measure import calibration, classification
 from ..text.specials import Specials
 from . import labelled
 from .features import Features, windows
 from .inference import over_windows
 from .labelled import Labelled
-from .task import Report, Settings, hold_out_rest, usual_epochs
+from .task import Report, Settings, Tuned, hold_out_rest, usual_epochs
 
 _NUM_ERRORS = 50
 _DECIMALS = 4  # of probabilities: what threads and padding cannot change
@@ -116,8 +116,20 @@ class Classification:
         odds = np.exp(means - means.max(axis=1, keepdims=True, initial=-np.inf))
         return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
-    def tune(self, data: Labelled, predictions: NDArray[np.float64], settings: Settings) -> dict[str, Any]:
-        return dict(settings)
+    def tune(
+        self, model: nn.Module, data: Labelled, predictions: NDArray[np.float64], settings: Settings
+    ) -> Tuned:
+        """All logits are divided by the temperature that fits `data` best, once and for all: in the weights
+        of the head, so that whoever loads the model is told as much certainty as there is.
+        """
+        temperature = calibration.fitted_temperature(predictions, data.labels)
+        _divide_logits(model, temperature)
+        metrics = {
+            "temperature": temperature,
+            "held_out_ece_before": _ece(predictions, data.labels),
+            "held_out_ece": _ece(calibration.tempered(predictions, temperature), data.labels),
+        }
+        return Tuned(dict(settings), metrics)
 
     def answers(
         self, data: Labelled, predictions: NDArray[np.float64], settings: Settings
@@ -131,15 +143,22 @@ class Classification:
         ]
 
     def score(self, data: Labelled, predictions: NDArray[np.float64], settings: Settings) -> Report:
-        """Accuracy, macro F1 and what they are made of; all from the confusion matrix."""
+        """Accuracy, macro F1 and what they are made of, all from the confusion matrix; accuracy by length;
+        calibration.
+        """
         labels = settings["labels"]
         best = predictions.argmax(axis=1)
+        is_right, confidence = best == data.labels, predictions.max(axis=1, initial=0.0).round(_DECIMALS)
+        bins = calibration.reliability(confidence, is_right)
+        adaptive = calibration.reliability(confidence, is_right, adaptive=True)
         confusion = classification.confusion_matrix(data.labels, best, len(labels))
         scores = classification.label_scores(confusion)
         metrics = {
             "accuracy": classification.accuracy(confusion),
             "macro_f1": classification.macro_f1(confusion),
             "majority_accuracy": classification.majority_accuracy(confusion),
+            "ece": calibration.calibration_error(bins),
+            "adaptive_ece": calibration.calibration_error(adaptive),
             "num_labels": len(labels),
             **labelled.facts(data),
             "confusion": confusion.tolist(),
@@ -152,6 +171,8 @@ class Classification:
                 }
                 for n, name in enumerate(labels)
             },
+            "lengths": classification.by_length(np.array([*map(len, data.texts)], np.int64), is_right),
+            "reliability": [each.to_json() for each in bins],
         }
         rows = [
             {
@@ -167,10 +188,24 @@ class Classification:
                 strict=True,
             )
         ]
-        wrong = np.flatnonzero(best != data.labels)
+        wrong = np.flatnonzero(~is_right)
         surest = wrong[np.argsort(-predictions[wrong, best[wrong]].round(_DECIMALS), kind="stable")]
         errors = [{**rows[n], "text": data.texts[n]} for n in surest[:_NUM_ERRORS]]
         return Report(metrics, headline="accuracy", predictions=rows, errors=errors)
+
+
+def _ece(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    is_right = probabilities.argmax(axis=1) == labels
+    return calibration.calibration_error(calibration.reliability(probabilities.max(axis=1), is_right))
+
+
+def _divide_logits(model: nn.Module, temperature: float) -> None:
+    """In place. In the stock heads of all families the last linear map of `classifier` gives the logits."""
+    classifier = model.get_submodule("classifier")
+    *_, last = (module for module in classifier.modules() if isinstance(module, nn.Linear))
+    with torch.no_grad():
+        for parameter in last.parameters():
+            parameter.div_(temperature)
 
 
 def _logits(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:

@@ -26,7 +26,7 @@ from . import labelled, passages, squad
 from .features import Features
 from .spans import Candidate, candidates, log_probabilities
 from .squad import Questions
-from .task import Report, Settings, num_held_out
+from .task import Report, Settings, Tuned, num_held_out
 
 _NUM_ERRORS = 50
 _DECIMALS = 4  # of probabilities: what threads and padding cannot change
@@ -130,14 +130,14 @@ class QuestionAnswering:
         """See `spans.candidates`."""
         return candidates(model, features, settings["num_best"], settings["max_answer_length"], batch_size)
 
-    def tune(self, data: Questions, predictions: Predictions, settings: Settings) -> dict[str, Any]:
+    def tune(self, model: nn.Module, data: Questions, predictions: Predictions, settings: Settings) -> Tuned:
         """The threshold with the best F1, if the model may answer nothing."""
         if not settings["has_no_answer"]:
-            return dict(settings)
+            return Tuned(dict(settings))
         always = {**settings, "has_no_answer": False}
         scores = scoring.judge(_golds(data), _texts(data, predictions, always))
         _, threshold = scoring.best_threshold(scores, scores.f1, _no_answer(predictions))
-        return {**settings, "no_answer_threshold": threshold}
+        return Tuned({**settings, "no_answer_threshold": threshold})
 
     def answers(self, data: Questions, predictions: Predictions, settings: Settings) -> list[dict[str, Any]]:
         """{id (if there is one), answer, score, start, end, no_answer (if it may), alternatives}
@@ -175,7 +175,7 @@ class QuestionAnswering:
                 "answers": list(golds[data.ids[n]]),
                 "prediction": answer["answer"],
                 "exact": scores.exact[n],
-                "f1": round(float(scores.f1[n]), _DECIMALS),
+                "f1": float(scores.f1[n]),
                 **{name: answer[name] for name in ("score", "no_answer") if name in answer},
             }
             for n, answer in enumerate(self.answers(data, predictions, settings))

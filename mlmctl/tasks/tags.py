@@ -30,7 +30,7 @@ from . import tagged
 from .features import Features
 from .inference import over_tokens
 from .tagged import Tagged
-from .task import Report, Settings, hold_out_rest, usual_epochs
+from .task import Report, Settings, Tuned, hold_out_rest, usual_epochs
 from .word_windows import word_windows
 
 _LEARNING_RATE = 1e-3
@@ -137,8 +137,8 @@ class Tagging:
         examples = np.repeat(features.examples, features.lengths)
         return WordTags(examples[places], words[places], probabilities[places])
 
-    def tune(self, data: Tagged, predictions: WordTags, settings: Settings) -> dict[str, Any]:
-        return dict(settings)
+    def tune(self, model: nn.Module, data: Tagged, predictions: WordTags, settings: Settings) -> Tuned:
+        return Tuned(dict(settings))
 
     def answers(self, data: Tagged, predictions: WordTags, settings: Settings) -> list[dict[str, Any]]:
         """{words, tags, entities: [{type, text, start, end, score}]}: words `start` to `end` (exclusive).

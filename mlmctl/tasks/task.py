@@ -44,6 +44,15 @@ class Data(Protocol):
 
 
 @dataclass(frozen=True)
+class Tuned:
+    """What held-out examples have decided about a trained model."""
+
+    settings: dict[str, Any]
+    metrics: dict[str, float] = field(default_factory=dict)
+    """What is told of it, beside how the model does on them."""
+
+
+@dataclass(frozen=True)
 class Report:
     """The result of an evaluation: plain JSON values, the same bytes every time."""
 
@@ -126,8 +135,10 @@ class Task(Protocol):
         """Predictions for all examples; the model is in eval mode and no gradients are asked for."""
         ...
 
-    def tune(self, data: Any, predictions: Any, settings: Settings) -> dict[str, Any]:
-        """The settings with what only held-out examples can decide, such as a threshold."""
+    def tune(self, model: nn.Module, data: Any, predictions: Any, settings: Settings) -> Tuned:
+        """What only held-out examples can decide: a setting such as a threshold, or how sure the model is,
+        for which its head is changed in place (and no answer becomes another).
+        """
         ...
 
     def answers(self, data: Any, predictions: Any, settings: Settings) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ import torch
 
 from ...config import EvaluateConfig
 from ...engine import runtime
+from ...measure import bootstrap, outcomes
 from ...tasks.task import Report
 from ..stage import Stage
 from . import examples, masks, pairs
@@ -34,11 +35,14 @@ def run(config: EvaluateConfig, stage: Stage) -> dict[str, Any]:
     """
     device = runtime.prepare(stage.runtime).device
     report = _MEASUREMENTS.get(config.task, examples.measure)(config, stage, device)
-    for name, content in {"metrics.json": report.metrics, **report.files}.items():
+    ratios = outcomes.ratios(config.task, report.predictions)
+    intervals = {name: bootstrap.interval(ratio).to_json() for name, ratio in ratios.items()}
+    metrics = {**report.metrics, "intervals": intervals}
+    for name, content in {"metrics.json": metrics, **report.files}.items():
         _write_json(stage.out / name, content)
     _write_lines(stage.out / "predictions.jsonl", report.predictions)
     _write_lines(stage.out / "errors.jsonl", report.errors)
-    return report.metrics
+    return metrics
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -1,35 +1,90 @@
 """An encoder on the frozen validation masks: loss and accuracy, and what guessing by frequency would get.
 
+`bits_per_byte` is the loss times the tokens of a byte of the validation text, so that tokenizers can be
+compared on one text. All else is of tokens, of which another vocabulary has others.
+
 Reads: `pretrain`, `mask/policy`, `mask/blocks`
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ...artifact import read_manifest
 from ...config import EvaluateConfig
 from ...engine import evaluate_mlm
 from ...errors import ArtifactError
+from ...measure import masked_lm
 from ...tasks.pretrained import open_pretrained
 from ...tasks.task import Report
+from ...text.policy import VALID_RATE
 from ..stage import Stage
+
+_DECIMALS = 3  # of nats and bytes of a block: what threads cannot change
 
 
 def measure(config: EvaluateConfig, stage: Stage, device: torch.device) -> Report:
-    """The metrics of `engine.evaluate_mlm` on all frozen masks."""
+    """Loss and accuracy on all frozen masks, by frequency of the tokens, and a row for each block."""
     opened = open_pretrained(stage.inputs["pretrain"], device)
     _check_tokenizer(stage.inputs)
     frozen = evaluate_mlm.FrozenMasks.open(stage.inputs["mask/policy"], stage.inputs["mask/blocks"])
+    found = [*evaluate_mlm.predictions(opened.model, frozen, device)]
+    rows, labels, nll, is_hit = (
+        np.concatenate([getattr(some, name) for some in found])
+        for name in ("rows", "labels", "nll", "is_hit")
+    )
+    total = masked_lm.sums(nll, is_hit)
+    num_tokens, num_bytes = (int(frozen.blocks.facts[name]) for name in ("num_valid_tokens", "valid_bytes"))
+    unigram_loss = frozen.baselines["unigram_loss"]
     metrics = {
-        **evaluate_mlm.evaluate(opened.model, frozen, device),
+        "valid_loss": total.loss,
+        "valid_accuracy": total.accuracy,
         **frozen.baselines,
+        "bits_per_byte": masked_lm.bits_per_byte(total.loss, num_tokens, num_bytes),
+        "unigram_bits_per_byte": masked_lm.bits_per_byte(unigram_loss, num_tokens, num_bytes),
+        "mask_rate": VALID_RATE,
         "num_tokens": frozen.num_tokens,
+        "num_masked": total.num_tokens,
+        "frequency_bands": masked_lm.by_frequency(labels, nll, is_hit, frozen.counts),
     }
-    return Report(metrics, headline="valid_loss")
+    predictions = _of_blocks(frozen, rows, nll, is_hit, num_bytes / max(num_tokens, 1))
+    return Report(metrics, headline="valid_loss", predictions=predictions)
+
+
+def _of_blocks(
+    frozen: evaluate_mlm.FrozenMasks,
+    rows: NDArray[np.int64],
+    nll: NDArray[np.float32],
+    is_hit: NDArray[np.bool_],
+    bytes_per_token: float,
+) -> list[dict[str, Any]]:
+    """A row for each block: which it is, what was asked (a hash), and the sums over its hidden tokens."""
+    num_blocks = len(frozen.labels)
+    num_masked = np.bincount(rows, minlength=num_blocks)
+    sums, hits = (np.bincount(rows, weights=each, minlength=num_blocks) for each in (nll, is_hit))
+    return [
+        {
+            "block": int(frozen.numbers[row]),
+            "masks": _hash(frozen.input_ids[row], frozen.labels[row]),
+            "nll": round(float(sums[row]), _DECIMALS),
+            "num_correct": int(hits[row]),
+            "num_masked": int(num_masked[row]),
+            "num_bytes": round(float(num_masked[row] * bytes_per_token), _DECIMALS),
+        }
+        for row in range(num_blocks)
+    ]
+
+
+def _hash(*arrays: NDArray[Any]) -> str:
+    content = b"".join(np.asarray(array, np.int64).tobytes() for array in arrays)
+    return blake2b(content, digest_size=8).hexdigest()
 
 
 def _check_tokenizer(inputs: Mapping[str, Path]) -> None:

@@ -1,0 +1,124 @@
+"""The losses of some runs in one picture: in training, on the validation masks, and of token frequencies.
+
+Drawn by matplotlib, which is an extra. The same runs give the same bytes of SVG.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import extras
+from ..artifact import MANIFEST, read_manifest
+from ..errors import ArtifactError, UsageError
+from ..storage import sha256_file, write_file
+
+_SUFFIXES = (".svg", ".png", ".pdf")
+_LOG = "metrics.jsonl"
+_MOST_POINTS = 200
+_STYLE = {
+    "svg.hashsalt": "mlmctl",  # identifiers in an SVG are drawn at random otherwise
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "text.parse_math": False,  # a dollar in the name of a folder is a dollar
+}
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The losses of one run, in nats a masked token, each as (tokens seen, loss) [num_points, 2]."""
+
+    name: str
+    train: Floats
+    """Means of neighbouring steps, at whatever rate is masked."""
+    valid: Floats
+    unigram_loss: float | None
+
+
+def check(path: Path) -> None:
+    """UsageError, before anything is read, for another kind of file, or if matplotlib is missing."""
+    if path.suffix.lower() not in _SUFFIXES:
+        found = f"is not {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}"
+        raise UsageError("usage.plot", found, where=str(path))
+    extras.load("matplotlib", "report", "plots")
+
+
+def read(run: Path, name: str) -> Curve:
+    """The curve of the encoder of a run folder, or of the one that is being trained there; maybe empty.
+
+    ArtifactError if its record is damaged.
+    """
+    rows = _rows(run)
+    evaluations = [row for row in rows if "valid_loss" in row]
+    steps = [row for row in rows if "loss" in row]
+    tokens = {row["step"]: row["num_tokens"] for row in steps}
+    train = [(row["num_tokens"], row["loss"]) for row in steps if np.isfinite(row["loss"])]
+    valid = [(tokens[row["step"]], row["valid_loss"]) for row in evaluations if row["step"] in tokens]
+    unigram = [row["unigram_loss"] for row in evaluations if "unigram_loss" in row]
+    return Curve(name, _thinned(train), _pairs(valid), unigram[-1] if unigram else None)
+
+
+def draw(curves: Sequence[Curve], path: Path) -> None:
+    """Write the picture. UsageError if no run has a loss to draw."""
+    if not any(len(curve.train) for curve in curves):
+        raise UsageError("usage.plot", "none of the runs has a loss to draw", hint="mlmctl pretrain")
+    matplotlib, ticker, figures = (
+        extras.load(name, "report", "plots")
+        for name in ("matplotlib", "matplotlib.ticker", "matplotlib.figure")
+    )
+    with matplotlib.rc_context(_STYLE):
+        figure = figures.Figure(figsize=(8, 4.5), layout="constrained")
+        axes = figure.subplots()
+        for number, curve in enumerate(curves):
+            colour = f"C{number % 10}"
+            axes.plot(*curve.train.T, color=colour, alpha=0.35, linewidth=1)
+            axes.plot(*curve.valid.T, color=colour, marker="o", markersize=3, label=curve.name)
+            if curve.unigram_loss is not None:
+                axes.axhline(curve.unigram_loss, color=colour, linestyle="--", linewidth=1)
+        axes.set_xscale("log")  # most of what is learned is learned soon
+        axes.xaxis.set_major_formatter(ticker.EngFormatter())
+        axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+        axes.set_xlabel("tokens seen in training")
+        axes.set_ylabel("loss (nats a masked token)")
+        axes.legend(title="validation (faint: training, dashed: token frequencies)", frameon=False)
+        content = io.BytesIO()
+        kind = path.suffix[1:].lower()
+        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+        figure.savefig(content, format=kind, metadata=metadata, dpi=150)
+    write_file(path, content.getvalue())
+
+
+def _rows(run: Path) -> list[dict[str, Any]]:
+    """What was logged step by step; the last line may be being written."""
+    path = run / "pretrain" / _LOG
+    if (run / "pretrain" / MANIFEST).is_file():
+        if read_manifest(run / "pretrain").outputs[_LOG].sha256 != sha256_file(path):
+            raise ArtifactError("artifact.damaged", "its SHA-256 is not the one recorded", where=str(path))
+    else:
+        begun = sorted(run.glob(f".work/pretrain-*/{_LOG}"))
+        if not begun:
+            return []
+        path = begun[-1]
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in lines]
+
+
+def _thinned(points: Sequence[tuple[float, float]]) -> Floats:
+    """At most 200 points, each the mean of as many neighbours."""
+    groups = np.array_split(_pairs(points), min(_MOST_POINTS, max(len(points), 1)))
+    return np.array([group.mean(axis=0) for group in groups if len(group)]).reshape(-1, 2)
+
+
+def _pairs(points: Sequence[tuple[float, float]]) -> Floats:
+    return np.array(points, dtype=np.float64).reshape(-1, 2)

@@ -1,0 +1,34 @@
+"""Evaluations made up from how many answers are right, for tests that compare them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlmctl.artifact import Header, publish
+from mlmctl.commands.evaluations import Evaluation
+from mlmctl.measure import bootstrap, outcomes
+
+
+def make_evaluation(
+    folder: Path, num_right: int, num_examples: int = 400, seed: int = 0, data: str = "d", **config: Any
+) -> Evaluation:
+    """An evaluation of a model that is right where a seeded order of the examples has its first ones."""
+    order = np.random.default_rng(seed).permutation(num_examples)
+    right = np.isin(np.arange(num_examples), order[:num_right])
+    rows = [
+        {"row": n + 1, "label": "ab"[n % 2], "prediction": "ab"[(n + (not right[n])) % 2]}
+        for n in range(num_examples)
+    ]
+    header = Header("evaluate/m/t", {"task": "sentiment", **config}, {"data": data, "model": folder.name})
+    with publish(folder, header) as draft:
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (draft.path / "predictions.jsonl").write_text(lines)
+        ends = bootstrap.interval(outcomes.ratios("sentiment", rows)["accuracy"]).to_json()
+        draft.metrics.update(accuracy=num_right / num_examples, num_examples=num_examples)
+        draft.metrics["intervals"] = {"accuracy": ends}
+        draft.details.update(data=f"/somewhere/{data}.jsonl")
+    return Evaluation.open(folder)
