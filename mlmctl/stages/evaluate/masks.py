@@ -5,25 +5,27 @@ Reads: `pretrain`, `mask/policy`, `mask/blocks`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
 from pathlib import Path
 
 import torch
 
-from ...artifact import read_manifest
 from ...config import EvaluateConfig
 from ...engine import evaluate_mlm
 from ...errors import ArtifactError
 from ...tasks.pretrained import open_pretrained
 from ...tasks.task import Report
+from ...text import vocabulary
+from ...text.blocks import read_facts
 from ..stage import Stage
 
 
 def measure(config: EvaluateConfig, stage: Stage, device: torch.device) -> Report:
     """The metrics of `engine.evaluate_mlm` on all frozen masks."""
-    opened = open_pretrained(stage.inputs["pretrain"], device)
-    _check_tokenizer(stage.inputs)
-    frozen = evaluate_mlm.FrozenMasks.open(stage.inputs["mask/policy"], stage.inputs["mask/blocks"])
+    encoder, blocks = stage.inputs["pretrain"], stage.inputs["mask/blocks"]
+    _check_tokenizer(encoder, read_facts(blocks)["tokenizer_sha256"])
+    opened = open_pretrained(encoder, device)
+    frozen = evaluate_mlm.FrozenMasks.open(stage.inputs["mask/policy"], blocks)
     metrics = {
         **evaluate_mlm.evaluate(opened.model, frozen, device),
         **frozen.baselines,
@@ -32,13 +34,13 @@ def measure(config: EvaluateConfig, stage: Stage, device: torch.device) -> Repor
     return Report(metrics, headline="valid_loss")
 
 
-def _check_tokenizer(inputs: Mapping[str, Path]) -> None:
-    """ArtifactError unless encoder and masks were made with one tokenizer: by content, not by its size."""
-    of_encoder, of_masks = (read_manifest(inputs[name]).inputs for name in ("pretrain", "mask/policy"))
-    if of_encoder.get("tokenizer") != of_masks.get("tokenizer"):
+def _check_tokenizer(encoder: Path, of_masks: str) -> None:
+    """ArtifactError unless the encoder's tokenizer is, by content, the one the masks were made with."""
+    content, _ = vocabulary.fitted(encoder)  # as it would be pinned: a stranger's may cut or pad
+    if hashlib.sha256(content.encode()).hexdigest() != of_masks:
         raise ArtifactError(
             "model.tokenizer",
-            "was made with another tokenizer than the masks",
-            where=str(inputs["pretrain"]),
-            hint="evaluate an encoder in the run folder it was pretrained in",
+            "has another tokenizer than the masks were made with",
+            where=str(encoder),
+            hint=f"make masks with its tokenizer, in another run folder: mlmctl mask --tokenizer {encoder}",
         )
