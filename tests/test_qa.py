@@ -423,14 +423,17 @@ def test_predict_answers_questions_with_their_ids(model: Path) -> None:
     rows = [
         {"question": "what was it", "context": "the film was Great and a plot", "id": "x"},
         {"question": "what was it", "context": " "},
-        {"question": "", "context": "the cast was dull"},
+        {"question": "", "context": "the cast was dull", "id": 7},
+        {"question": "", "context": "the cast was dull", "id": True},
     ]
-    first, second, third = predict.run(model, (json.dumps(row) for row in rows))
+    first, second, third, fourth = predict.run(model, (json.dumps(row) for row in rows))
     assert first["id"] == "x"
     assert first["answer"] == rows[0]["context"][first["start"] : first["end"]]
     assert "id" not in second
     assert (second["answer"], second["alternatives"]) == ("", [])
+    assert third["id"] == "7"  # as evaluation names it
     assert 0 <= third["score"] <= 1
+    assert "id" not in fourth
     with pytest.raises(DataError, match="'question' and 'context'"):
         list(predict.run(model, ["what was it?"]))
 
