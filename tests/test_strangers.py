@@ -21,8 +21,12 @@ from torch import Tensor
 from transformers import pipeline
 
 from mlmctl import hub
+from mlmctl.config import EvaluateConfig
 from mlmctl.engine import configuration, model, weights
 from mlmctl.errors import ArtifactError, MlmctlError, ResourceError, UsageError
+from mlmctl.events import silent
+from mlmctl.pipeline import evaluate_node
+from mlmctl.storage import HashCache
 from mlmctl.tasks.adapted import open_adapted
 
 MASKED = ["BertForMaskedLM", "RobertaForMaskedLM", "ModernBertForMaskedLM"]
@@ -361,3 +365,16 @@ def test_what_the_hub_refuses_is_said_in_one_line(
     with pytest.raises(wanted, match=message) as found:
         hub.folder("hf:owner/name")
     assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("task", ["mlm", "pairs", "sentiment"])
+def test_results_of_a_remote_model_go_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    snapshot = tmp_path / "models--owner--name/snapshots/0123abcd"
+    snapshot.mkdir(parents=True)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **named: str(snapshot))
+    (tmp_path / "sets.jsonl").write_text("{}\n")
+    config = EvaluateConfig(task=task, model="hf:owner/name", data=str(tmp_path / "sets.jsonl"))
+    name = evaluate_node(tmp_path / "run", config, HashCache(None), silent).name
+    assert name == f"evaluate/owner--name/{'mlm' if task == 'mlm' else 'sets'}"
