@@ -57,7 +57,7 @@ def make_inputs(root: Path, num_documents: int = 40, units: Units = TOKENS) -> d
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
     tokenizer.save(str(folders["tokenizer"] / "tokenizer.json"))
-    vocabulary.save(vocabulary.fitted(folders["tokenizer"])[0], folders["tokenizer"])
+    vocabulary.fitted(folders["tokenizer"]).save(folders["tokenizer"])
     facts["tokenizer_sha256"] = sha256_file(folders["tokenizer"] / "tokenizer.json")
     (folders["mask/blocks"] / "blocks.json").write_text(json.dumps(facts))
 

@@ -18,7 +18,7 @@ from huggingface_hub import errors
 from safetensors.torch import load_file, save_file
 from stock import make_stock, make_tokenizer
 from torch import Tensor
-from transformers import pipeline
+from transformers import AutoTokenizer, pipeline
 
 from mlmctl import hub
 from mlmctl.config import EvaluateConfig
@@ -137,7 +137,7 @@ def test_a_stock_folder_is_adapted_and_asked_from_the_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = GOOD + BAD + OTHER
-    make_stock(tmp_path / "bert")
+    make_stock(tmp_path / "bert", max_position_embeddings=48)
     make_tokenizer(tmp_path / "bert", words)
     data = make_data(tmp_path / "data.jsonl", 40, lengths=(3, 30))
     shell = Shell(capsys)
@@ -146,6 +146,7 @@ def test_a_stock_folder_is_adapted_and_asked_from_the_command_line(
     assert made.code == 0, made.err
     assert "new: bert.pooler.dense.bias" in made.err
     folder = tmp_path / "run/finetune/sentiment"
+    assert AutoTokenizer.from_pretrained(folder).model_max_length == 48
     asked = "the film was a great plot and superb cast"
     (answer,) = open_adapted(folder, torch.device("cpu")).answer([{"text": asked}], 1)
     (stocks,) = pipeline("text-classification", model=str(folder))([asked])

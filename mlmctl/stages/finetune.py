@@ -50,7 +50,8 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
     examples = _choose(task, task.read(stage.data, config, stage.emit), config)
     settings = task.settings(examples.all, config)
     network, report = _network(task, encoder, config, settings, machine.device)
-    adapted = Adapted(task, settings, network, vocabulary.load(encoder), _window_length(encoder, config))
+    tokenizer = vocabulary.fitted(encoder)
+    adapted = Adapted(task, settings, network, tokenizer.tokenizer, _window_length(encoder, config))
     features = adapted.features(examples.learned)
     _tell(report, features, adapted.block_length, stage.emit)
 
@@ -82,7 +83,7 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
         stage.emit,
     )
     adapted, watched = watch.tuned()
-    _write(stage, adapted, report, examples.learned, encoder)
+    _write(stage, adapted, tokenizer, report, examples.learned)
     return {
         "num_examples": len(examples.all),
         "num_held_out": len(examples.watched) if examples.is_held_out else 0,
@@ -233,12 +234,16 @@ def _plan(
     )
 
 
-def _write(stage: Stage, adapted: Adapted, report: Mapping[str, Any], learned: Data, encoder: Path) -> None:
+def _write(
+    stage: Stage,
+    adapted: Adapted,
+    tokenizer: vocabulary.Fitted,
+    report: Mapping[str, Any],
+    learned: Data,
+) -> None:
     """The artifact: a folder that stock transformers loads, and what evaluation needs beside it."""
     model.save_model(adapted.model, stage.out)
-    # Written anew and not copied: a stranger's tokenizer_config.json may point to code.
-    content, _ = vocabulary.fitted(encoder)
-    vocabulary.save(content, stage.out, vocabulary.special_names(adapted.tokenizer))
+    tokenizer.save(stage.out, configuration.num_positions(stage.out))
     write_task(stage.out, adapted.task, adapted.settings, adapted.block_length)
     told = json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n"
     (stage.out / "load_report.json").write_bytes(told)

@@ -36,7 +36,7 @@ def measure(config: EvaluateConfig, stage: Stage, device: torch.device) -> Repor
 
 def _check_tokenizer(encoder: Path, of_masks: str) -> None:
     """ArtifactError unless the encoder's tokenizer is, by content, the one the masks were made with."""
-    content, _ = vocabulary.fitted(encoder)  # as it would be pinned: a stranger's may cut or pad
+    content = vocabulary.fitted(encoder).content  # as it would be pinned: a stranger's may cut or pad
     if hashlib.sha256(content.encode()).hexdigest() != of_masks:
         raise ArtifactError(
             "model.tokenizer",
