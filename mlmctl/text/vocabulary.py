@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
@@ -26,12 +27,15 @@ from tokenizers import (
 
 from ..errors import ArtifactError
 from . import bytelevel, imported, wordpiece
-from .pieces import kinds
+from .pieces import described, kinds
 from .specials import NAMES, ROBERTA_NAMES, Specials
 from .words import MAX_WORD
 
 MODEL_MAX_LENGTH = 512
 """What a tokenizer says of the longest input as long as it belongs to no encoder."""
+
+_SPECIAL = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+"""A special token in the terms of `tokenizer.json`."""
 
 Kind = Literal["wordpiece", "bpe"]
 """The kinds of tokenizer that are trained here."""
@@ -146,23 +150,28 @@ def fitted(folder: Path) -> Fitted:
     """
     path = folder / "tokenizer.json"
     content, tokenizer, names = _read(path)
-    changes = []
+    parts, changes = json.loads(content), []
     if tokenizer.truncation or tokenizer.padding:
+        parts |= {"truncation": None, "padding": None}
         tokenizer.no_truncation()
         tokenizer.no_padding()
         changes.append("it no longer cuts or pads")
+    number = tokenizer.get_vocab(with_added_tokens=True).__getitem__
     marked = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
     unmarked = [name for name in names.values() if name not in marked]
     if unmarked:
-        tokenizer.add_special_tokens(unmarked)
+        others = [token for token in parts.get("added_tokens") or [] if token["content"] not in unmarked]
+        special = [{**_SPECIAL, "id": number(name), "content": name} for name in unmarked]
+        parts["added_tokens"] = sorted([*others, *special], key=itemgetter("id"))
         changes.append(f"{' '.join(unmarked)} marked as special")
     ids = tokenizer.encode("a", add_special_tokens=False).ids
-    number = tokenizer.get_vocab(with_added_tokens=True).__getitem__
     if tokenizer.encode("a").ids != [number(names["cls"]), *ids, number(names["sep"])]:
-        is_byte_level = "ByteLevel" in kinds(json.loads(content).get("pre_tokenizer"))
-        tokenizer.post_processor = _template(names, number, is_byte_level)
+        is_byte_level = "ByteLevel" in kinds(parts.get("pre_tokenizer"))
+        parts["post_processor"] = described(_template(names, number, is_byte_level))
         changes.append(f"{names['cls']} text {names['sep']} is put around a text")
-    content = tokenizer.to_str(pretty=True) if changes else content
+    if changes:
+        content = json.dumps(parts, indent=2, ensure_ascii=False)
+        tokenizer = Tokenizer.from_str(content)
     return Fitted(content, changes, _for_corpora(tokenizer, path))
 
 
