@@ -56,11 +56,12 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
     _tell(report, features, adapted.block_length, stage.emit)
 
     watch = _Watch(adapted, examples)
-    work = WindowWork(features, task.loss, config.batch_size, config.seed)
+    batch_size = config.batch_size or task.batch_size
+    work = WindowWork(features, task.loss, batch_size, config.seed)
     num_epochs = config.epochs or task.epochs(len(examples.learned))
     learning_rate = config.learning_rate or task.learning_rate
     num_steps = max(1, round(num_epochs * work.steps_per_epoch))
-    stage.emit(_plan(config, examples, features, network, num_epochs, num_steps))
+    stage.emit(_plan(config, examples, features, network, batch_size, num_epochs, num_steps))
     trained = loop.train(
         network,
         work,
@@ -92,6 +93,7 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
         "num_steps": num_steps,
         "num_epochs": num_epochs,
         "learning_rate": learning_rate,
+        "batch_size": batch_size,
         "train_loss": trained.counters.recent_loss,
         **watched,
         "num_loaded_tensors": report["num_loaded"],
@@ -218,6 +220,7 @@ def _plan(
     examples: _Examples,
     features: Features,
     network: PreTrainedModel,
+    batch_size: int,
     num_epochs: float,
     num_steps: int,
 ) -> Plan:
@@ -229,7 +232,7 @@ def _plan(
             ("examples", f"{len(examples.all):,}{held_out}"),
             ("windows", f"{len(features.examples):,}, {features.lengths.mean():.0f} tokens on average"),
             ("model", f"{model.num_parameters(network):,} parameters"),
-            ("steps", f"{num_steps:,} of {config.batch_size} windows, {num_epochs:g} epochs"),
+            ("steps", f"{num_steps:,} of {batch_size} windows, {num_epochs:g} epochs"),
         ],
     )
 
