@@ -182,7 +182,7 @@ class FinetuneConfig(Table):
     max_answer_length: int = Field(30, ge=1, le=512, description="tokens of the longest answer (qa)")
     window_length: int | None = Field(None, ge=8, le=8192, description="tokens; unset: the encoder's block")
     epochs: float | None = Field(None, gt=0, le=10_000)
-    batch_size: int = Field(32, ge=1, le=65536)
+    batch_size: int | None = Field(None, ge=1, le=65536, description="windows a step")
     learning_rate: float | None = Field(None, gt=0, le=1)
     weight_decay: float = Field(0.01, ge=0, le=1)
     dropout: Fraction = 0.1

@@ -41,6 +41,11 @@ def folder(name: str) -> Path:
     raise UsageError("usage.no-model", what, where=name, hint=hint)
 
 
+def short_name(name: str) -> str:
+    """`OWNER--NAME` for `hf:OWNER/NAME`: what can be the name of a folder."""
+    return name.removeprefix(PREFIX).replace("/", "--")
+
+
 def _fetched(name: str) -> Path:
     import huggingface_hub
     from huggingface_hub import errors, utils

@@ -12,7 +12,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from mlmctl.config import PretrainConfig, RuntimeConfig
 from mlmctl.events import Event
 from mlmctl.stages.stage import Stage
-from mlmctl.text import policy
+from mlmctl.storage import sha256_file
+from mlmctl.text import policy, vocabulary
 from mlmctl.text.blocks import Blocks, BlockWriter
 from mlmctl.text.specials import NAMES, Specials
 from mlmctl.text.units import TOKENS, Units
@@ -49,6 +50,16 @@ def make_inputs(root: Path, num_documents: int = 40, units: Units = TOKENS) -> d
         facts |= {f"num_{split}_blocks": writer.num_blocks, f"num_{split}_tokens": writer.num_tokens}
         counts = writer.counts if split == "train" else counts
     np.save(folders["mask/blocks"] / "unigrams.npy", counts)
+    vocab = dict(zip(NAMES.values(), range(5), strict=True))
+    letters = "abcdefghij"
+    vocab |= {f"word{letters[n // 10]}{letters[n % 10]}": n for n in range(5, VOCAB_SIZE)}
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+    tokenizer.add_special_tokens(list(NAMES.values()))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.save(str(folders["tokenizer"] / "tokenizer.json"))
+    vocabulary.fitted(folders["tokenizer"]).save(folders["tokenizer"])
+    facts["tokenizer_sha256"] = sha256_file(folders["tokenizer"] / "tokenizer.json")
     (folders["mask/blocks"] / "blocks.json").write_text(json.dumps(facts))
 
     valid = Blocks.open(folders["mask/blocks"], "valid")
@@ -60,14 +71,6 @@ def make_inputs(root: Path, num_documents: int = 40, units: Units = TOKENS) -> d
     rules = policy.Policy(0.3, 0.15, units, 0, len(numbers))
     (folder / "policy.json").write_text(json.dumps(rules.to_json(valid)))
 
-    vocabulary = dict(zip(NAMES.values(), range(5), strict=True))
-    letters = "abcdefghij"
-    vocabulary |= {f"word{letters[n // 10]}{letters[n % 10]}": n for n in range(5, VOCAB_SIZE)}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.add_special_tokens(list(NAMES.values()))
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    tokenizer.save(str(folders["tokenizer"] / "tokenizer.json"))
     return folders
 
 

@@ -14,7 +14,7 @@ from pretrain_world import LENGTH, VOCAB_SIZE, Run, make_inputs
 from stock import make_stock, make_tokenizer
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import AutoModelForMaskedLM
+from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from mlmctl.config import PretrainConfig
 from mlmctl.engine import initial, model
@@ -93,7 +93,7 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
     """The world of the engine's tests, and a stock BERT with its tokenizer under `init`."""
     made = make_inputs(tmp_path / "made")
     init = tmp_path / "init"
-    make_stock(init)
+    make_stock(init, max_position_embeddings=48)
     shutil.copyfile(made["tokenizer"] / "tokenizer.json", init / "tokenizer.json")
     return {**made, "init": init}
 
@@ -118,6 +118,7 @@ def test_an_encoder_is_continued_from_where_it_is(tmp_path: Path, inputs: dict[s
     config = json.loads((run.root / "out/config.json").read_text())
     assert config["model_type"] == "bert"
     assert config["hidden_dropout_prob"] == 0.0
+    assert AutoTokenizer.from_pretrained(run.root / "out").model_max_length == 48
 
 
 def test_a_continued_run_that_is_stopped_ends_in_the_same_bits(

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from encoders import make_data, make_encoder, run_evaluate, run_finetune
-from pretrain_world import LENGTH, SPECIALS, VOCAB_SIZE, make_inputs
+from pretrain_world import VOCAB_SIZE, make_inputs
+from stock import make_stock
+from tokenizers import Tokenizer
 
-from mlmctl.artifact import Header, publish
 from mlmctl.commands import predict
-from mlmctl.config import EvaluateConfig, PretrainConfig, RuntimeConfig
-from mlmctl.engine import model as engine_model
+from mlmctl.config import EvaluateConfig, RuntimeConfig
 from mlmctl.errors import ArtifactError, DataError, UsageError
 from mlmctl.events import Event, Note
 from mlmctl.measure import masked_lm, outcomes
@@ -115,31 +115,26 @@ def test_what_is_no_fine_tuned_model_is_refused(model: Path, tmp_path: Path) -> 
         run_evaluate(tmp_path / "none", model, None)  # type: ignore[arg-type]
 
 
-def masked_world(root: Path, of_encoder: str, of_masks: str) -> dict[str, Path]:
-    """Inputs of the task `mlm` as artifacts made with the tokenizers of these fingerprints."""
-    made = make_inputs(root / "made")
-    shape = engine_model.shape(PretrainConfig(hidden_size=32, num_attention_heads=2, num_hidden_layers=1))
-    special_ids = {"pad": SPECIALS.pad, "cls": SPECIALS.cls, "sep": SPECIALS.sep}
-    folders = {name: root / name for name in ("pretrain", "mask/blocks", "mask/policy")}
-    for name, folder in folders.items():
-        tokenizer = of_encoder if name == "pretrain" else of_masks
-        with publish(folder, Header(name, {}, {"tokenizer": tokenizer})) as draft:
-            if name == "pretrain":
-                network = engine_model.build("modernbert", shape, VOCAB_SIZE, LENGTH, special_ids, 0)
-                engine_model.save_model(network, draft.path)
-                shutil.copytree(made["tokenizer"], draft.path, dirs_exist_ok=True)
-            else:
-                shutil.copytree(made[name], draft.path, dirs_exist_ok=True)
-    return folders
+@pytest.fixture
+def masked_world(tmp_path: Path) -> dict[str, Path]:
+    """Inputs of the task `mlm`: masks, and a stock encoder whose tokenizer cuts and pads."""
+    made = make_inputs(tmp_path / "made")
+    make_stock(tmp_path / "bert", vocab_size=VOCAB_SIZE)
+    tokenizer = Tokenizer.from_file(str(made["tokenizer"] / "tokenizer.json"))
+    tokenizer.enable_truncation(8)
+    tokenizer.enable_padding()
+    tokenizer.save(str(tmp_path / "bert/tokenizer.json"))
+    return {"pretrain": tmp_path / "bert", **{name: made[name] for name in ("mask/blocks", "mask/policy")}}
 
 
-def test_an_encoder_is_evaluated_on_the_frozen_masks(tmp_path: Path) -> None:
-    inputs = masked_world(tmp_path, "a", "a")
-    results = []
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-        stage = Stage("evaluate/x", inputs, tmp_path / name, tmp_path, runtime=RuntimeConfig(threads=1))
-        results.append(evaluate.run(EvaluateConfig(task="mlm"), stage))
+def evaluate_on_masks(inputs: dict[str, Path], out: Path) -> dict[str, Any]:
+    out.mkdir()
+    stage = Stage("evaluate/x", inputs, out, out, runtime=RuntimeConfig(threads=1))
+    return evaluate.run(EvaluateConfig(task="mlm"), stage)
+
+
+def test_an_encoder_is_evaluated_on_the_frozen_masks(masked_world: dict[str, Path], tmp_path: Path) -> None:
+    results = [evaluate_on_masks(masked_world, tmp_path / name) for name in ("first", "second")]
     assert results[0] == results[1]
     assert results[0]["uniform_loss"] == pytest.approx(np.log(VOCAB_SIZE))
     assert results[0]["valid_loss"] == pytest.approx(np.log(VOCAB_SIZE), abs=1.0)  # it has learned nothing
@@ -180,11 +175,17 @@ def test_tokens_are_in_the_band_of_their_frequency() -> None:
     assert list(masked_lm.by_frequency(labels[:1], nll[:1], nll[:1] > 3, counts)) == ["under_10"]
 
 
-def test_fault_22_masks_of_another_tokenizer_of_the_same_size_are_refused(tmp_path: Path) -> None:
-    inputs = masked_world(tmp_path, "a", "b")
-    stage = Stage("evaluate/x", inputs, tmp_path, tmp_path, runtime=RuntimeConfig(threads=1))
-    with pytest.raises(ArtifactError, match="another tokenizer"):
-        evaluate.run(EvaluateConfig(task="mlm"), stage)
+def test_fault_22_masks_of_another_tokenizer_of_the_same_size_are_refused(
+    masked_world: dict[str, Path], tmp_path: Path
+) -> None:
+    path = masked_world["pretrain"] / "tokenizer.json"
+    parts = json.loads(path.read_text())
+    vocab = parts["model"]["vocab"]
+    vocab["wordbb"], vocab["wordba"] = vocab["wordba"], vocab["wordbb"]
+    path.write_text(json.dumps(parts))
+    with pytest.raises(ArtifactError, match="another tokenizer") as error:
+        evaluate_on_masks(masked_world, tmp_path / "out")
+    assert error.value.exit_code == 5
 
 
 def test_predict_answers_every_line_in_order_in_small_batches(model: Path) -> None:

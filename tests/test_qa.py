@@ -423,14 +423,17 @@ def test_predict_answers_questions_with_their_ids(model: Path) -> None:
     rows = [
         {"question": "what was it", "context": "the film was Great and a plot", "id": "x"},
         {"question": "what was it", "context": " "},
-        {"question": "", "context": "the cast was dull"},
+        {"question": "", "context": "the cast was dull", "id": 7},
+        {"question": "", "context": "the cast was dull", "id": True},
     ]
-    first, second, third = predict.run(model, (json.dumps(row) for row in rows))
+    first, second, third, fourth = predict.run(model, (json.dumps(row) for row in rows))
     assert first["id"] == "x"
     assert first["answer"] == rows[0]["context"][first["start"] : first["end"]]
     assert "id" not in second
     assert (second["answer"], second["alternatives"]) == ("", [])
+    assert third["id"] == "7"  # as evaluation names it
     assert 0 <= third["score"] <= 1
+    assert "id" not in fourth
     with pytest.raises(DataError, match="'question' and 'context'"):
         list(predict.run(model, ["what was it?"]))
 
@@ -441,3 +444,11 @@ def test_a_model_without_no_answer_warns_of_questions_that_have_none(tmp_path: P
     TASKS["qa"].read(data, FinetuneConfig(task="qa"), told.append, SETTINGS)
     assert "trained to give one always" in "".join(e.message for e in told if isinstance(e, Note))
     TASKS["qa"].read(data, FinetuneConfig(task="qa"), silent)
+
+
+def test_steps_are_small_and_quick_unless_asked_otherwise(tmp_path: Path) -> None:
+    encoder, data = make_encoder(tmp_path / "pretrain"), make_questions(tmp_path / "train.json", 10)
+    unsaid: dict[str, Any] = {"task": "qa", "epochs": 1.0, "batch_size": None, "learning_rate": None}
+    metrics = run_finetune(tmp_path / "qa", encoder, data, **unsaid)
+    assert (metrics["batch_size"], metrics["learning_rate"]) == (8, 1e-3)
+    assert metrics["num_steps"] > 1

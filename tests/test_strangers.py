@@ -18,11 +18,15 @@ from huggingface_hub import errors
 from safetensors.torch import load_file, save_file
 from stock import make_stock, make_tokenizer
 from torch import Tensor
-from transformers import pipeline
+from transformers import AutoTokenizer, pipeline
 
 from mlmctl import hub
+from mlmctl.config import EvaluateConfig
 from mlmctl.engine import configuration, model, weights
 from mlmctl.errors import ArtifactError, MlmctlError, ResourceError, UsageError
+from mlmctl.events import silent
+from mlmctl.pipeline import evaluate_node
+from mlmctl.storage import HashCache
 from mlmctl.tasks.adapted import open_adapted
 
 MASKED = ["BertForMaskedLM", "RobertaForMaskedLM", "ModernBertForMaskedLM"]
@@ -133,7 +137,7 @@ def test_a_stock_folder_is_adapted_and_asked_from_the_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = GOOD + BAD + OTHER
-    make_stock(tmp_path / "bert")
+    make_stock(tmp_path / "bert", max_position_embeddings=48)
     make_tokenizer(tmp_path / "bert", words)
     data = make_data(tmp_path / "data.jsonl", 40, lengths=(3, 30))
     shell = Shell(capsys)
@@ -142,6 +146,7 @@ def test_a_stock_folder_is_adapted_and_asked_from_the_command_line(
     assert made.code == 0, made.err
     assert "new: bert.pooler.dense.bias" in made.err
     folder = tmp_path / "run/finetune/sentiment"
+    assert AutoTokenizer.from_pretrained(folder).model_max_length == 48
     asked = "the film was a great plot and superb cast"
     (answer,) = open_adapted(folder, torch.device("cpu")).answer([{"text": asked}], 1)
     (stocks,) = pipeline("text-classification", model=str(folder))([asked])
@@ -361,3 +366,16 @@ def test_what_the_hub_refuses_is_said_in_one_line(
     with pytest.raises(wanted, match=message) as found:
         hub.folder("hf:owner/name")
     assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("task", ["mlm", "pairs", "sentiment"])
+def test_results_of_a_remote_model_go_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    snapshot = tmp_path / "models--owner--name/snapshots/0123abcd"
+    snapshot.mkdir(parents=True)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **named: str(snapshot))
+    (tmp_path / "sets.jsonl").write_text("{}\n")
+    config = EvaluateConfig(task=task, model="hf:owner/name", data=str(tmp_path / "sets.jsonl"))
+    name = evaluate_node(tmp_path / "run", config, HashCache(None), silent).name
+    assert name == f"evaluate/owner--name/{'mlm' if task == 'mlm' else 'sets'}"

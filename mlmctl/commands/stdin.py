@@ -38,7 +38,10 @@ def texts(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _json_row(line: str, columns: Sequence[str]) -> dict[str, str] | None:
-    """The string values of a JSON object if the columns are among them, or None for anything else."""
+    """The string values of a JSON object if the columns are among them, or None for anything else.
+
+    An `id` may be a whole number, as in labelled questions.
+    """
     try:
         values = json.loads(line) if line.lstrip().startswith("{") else None
     except (ValueError, RecursionError):
@@ -46,4 +49,7 @@ def _json_row(line: str, columns: Sequence[str]) -> dict[str, str] | None:
     if not isinstance(values, dict):
         return None
     row = {name: value for name, value in values.items() if isinstance(value, str)}
-    return row if set(columns) <= row.keys() else None
+    if not set(columns) <= row.keys():
+        return None
+    number = values.get("id")
+    return {**row, "id": str(number)} if type(number) is int else row

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .. import hub
 from ..config import EvaluateConfig
 from ..events import Emit
 from ..stages.stage import Stage
@@ -36,7 +37,7 @@ def _on_masks(run: Path, config: EvaluateConfig) -> Node:
     encoder = inputs.encoder_folder(run, config.model)
     masks = {name: run / name for name in ("mask/blocks", "mask/policy")}
     return Node(
-        name=_name(encoder, "mlm"),
+        name=_name(config.model, encoder, "mlm"),
         run=lambda stage: _measure(config, stage),
         config=_only(config, "task"),
         reads={"pretrain": encoder, **masks},
@@ -47,7 +48,7 @@ def _on_pairs(run: Path, config: EvaluateConfig, cache: HashCache) -> Node:
     encoder = inputs.encoder_folder(run, config.model)
     data = inputs.pairs(config.data, cache)
     return Node(
-        name=_name(encoder, config.name or _stem(data.path)),
+        name=_name(config.model, encoder, config.name or _stem(data.path)),
         run=lambda stage: _measure(config, stage),
         config=_only(config, "task", "method", "max_examples"),
         reads={"pretrain": encoder},
@@ -61,7 +62,7 @@ def _on_examples(run: Path, config: EvaluateConfig, cache: HashCache, emit: Emit
     folder = inputs.model_folder(run, config.model or config.task)
     data = inputs.labelled(run, "evaluate", config.task, config.data, cache, emit, may_read)
     return Node(
-        name=_name(folder, config.name or data.stem),
+        name=_name(config.model, folder, config.name or data.stem),
         run=lambda stage: _measure(config, stage),
         config=_only(config, *(config.key_fields().keys() - {"method"})),
         reads={"model": folder},
@@ -78,8 +79,10 @@ def _measure(config: EvaluateConfig, stage: Stage) -> Metrics:
     return evaluate.run(config, stage)
 
 
-def _name(model: Path, data: str) -> str:
-    return f"evaluate/{folder_name(model.resolve().name)}/{folder_name(data)}"
+def _name(asked: str, model: Path, data: str) -> str:
+    """A model of the hub goes by its name there: the folder it was fetched into is called by a hash."""
+    called = hub.short_name(asked) if asked.startswith(hub.PREFIX) else model.resolve().name
+    return f"evaluate/{folder_name(called)}/{folder_name(data)}"
 
 
 def _stem(data: Path) -> str:

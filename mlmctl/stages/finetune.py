@@ -51,16 +51,18 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
     settings = task.settings(examples.all, config)
     network, report = _network(task, encoder, config, settings, machine.device)
     fused.install(network)
-    adapted = Adapted(task, settings, network, vocabulary.load(encoder), _window_length(encoder, config))
+    tokenizer = vocabulary.fitted(encoder)
+    adapted = Adapted(task, settings, network, tokenizer.tokenizer, _window_length(encoder, config))
     features = adapted.features(examples.learned)
     _tell(report, features, adapted.block_length, stage.emit)
 
     watch = _Watch(adapted, examples)
-    work = WindowWork(features, task.loss, config.batch_size, config.seed)
+    batch_size = config.batch_size or task.batch_size
+    work = WindowWork(features, task.loss, batch_size, config.seed)
     num_epochs = config.epochs or task.epochs(len(examples.learned))
     learning_rate = config.learning_rate or task.learning_rate
     num_steps = max(1, round(num_epochs * work.steps_per_epoch))
-    stage.emit(_plan(config, examples, features, network, num_epochs, num_steps))
+    stage.emit(_plan(config, examples, features, network, batch_size, num_epochs, num_steps))
     trained = loop.train(
         network,
         work,
@@ -83,7 +85,7 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
         stage.emit,
     )
     adapted, watched = watch.tuned()
-    _write(stage, adapted, report, examples.learned, encoder)
+    _write(stage, adapted, tokenizer, report, examples.learned)
     return {
         "num_examples": len(examples.all),
         "num_held_out": len(examples.watched) if examples.is_held_out else 0,
@@ -92,6 +94,7 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
         "num_steps": num_steps,
         "num_epochs": num_epochs,
         "learning_rate": learning_rate,
+        "batch_size": batch_size,
         "train_loss": trained.counters.recent_loss,
         **watched,
         "num_loaded_tensors": report["num_loaded"],
@@ -219,6 +222,7 @@ def _plan(
     examples: _Examples,
     features: Features,
     network: PreTrainedModel,
+    batch_size: int,
     num_epochs: float,
     num_steps: int,
 ) -> Plan:
@@ -230,17 +234,21 @@ def _plan(
             ("examples", f"{len(examples.all):,}{held_out}"),
             ("windows", f"{len(features.examples):,}, {features.lengths.mean():.0f} tokens on average"),
             ("model", f"{model.num_parameters(network):,} parameters"),
-            ("steps", f"{num_steps:,} of {config.batch_size} windows, {num_epochs:g} epochs"),
+            ("steps", f"{num_steps:,} of {batch_size} windows, {num_epochs:g} epochs"),
         ],
     )
 
 
-def _write(stage: Stage, adapted: Adapted, report: Mapping[str, Any], learned: Data, encoder: Path) -> None:
+def _write(
+    stage: Stage,
+    adapted: Adapted,
+    tokenizer: vocabulary.Fitted,
+    report: Mapping[str, Any],
+    learned: Data,
+) -> None:
     """The artifact: a folder that stock transformers loads, and what evaluation needs beside it."""
     model.save_model(adapted.model, stage.out)
-    # Written anew and not copied: a stranger's tokenizer_config.json may point to code.
-    content, _ = vocabulary.fitted(encoder)
-    vocabulary.save(content, stage.out, vocabulary.special_names(adapted.tokenizer))
+    tokenizer.save(stage.out, configuration.num_positions(stage.out))
     write_task(stage.out, adapted.task, adapted.settings, adapted.block_length)
     told = json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n"
     (stage.out / "load_report.json").write_bytes(told)

@@ -1,6 +1,6 @@
 """Learns an encoder from blocks of text by predicting hidden tokens.
 
-Reads   mask/blocks, mask/policy, tokenizer (copied, so that the result needs nothing else).
+Reads   mask/blocks, mask/policy, tokenizer (written again, so that the result needs nothing else).
 Writes  pretrain/: config.json, model.safetensors, the tokenizer's files, metrics.jsonl, plan.json.
 
 The work folder keeps plan, metrics and the checkpoint before the decay when the result is published: a
@@ -20,7 +20,17 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from ..config import PretrainConfig, seconds
-from ..engine import architectures, calibrate, evaluate_mlm, initial, model, plan, probe, runtime
+from ..engine import (
+    architectures,
+    calibrate,
+    configuration,
+    evaluate_mlm,
+    initial,
+    model,
+    plan,
+    probe,
+    runtime,
+)
 from ..engine.checkpoint import Checkpoints, keep_only
 from ..engine.evaluate_mlm import FrozenMasks
 from ..engine.initial import Start
@@ -29,13 +39,13 @@ from ..engine.masked_lm import MaskedLanguageWork
 from ..engine.optimizer import Optimizer, muon_and_adamw
 from ..events import Note, Plan
 from ..storage import check_space
+from ..text import vocabulary
 from ..text.blocks import Blocks
 from ..text.policy import Policy
 from ..text.specials import Specials
 from .stage import Stage
 
 _INTERIM_TOKENS = 16_384  # of the frozen masks, at each evaluation on the way; all of them at the end
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _LATE = 0.6  # share of the run after which a loss at the unigram level is told
 _UNIGRAM_MARGIN = 0.1  # nats below the unigram loss that count as having learned something
 
@@ -268,9 +278,7 @@ def _tell_plan(world: _World, encoder: PreTrainedModel, chosen: plan.Plan) -> No
 
 def _write(stage: Stage, encoder: PreTrainedModel) -> None:
     model.save_model(encoder, stage.out)
-    for name in _TOKENIZER_FILES:
-        path: Path = stage.inputs["tokenizer"] / name
-        if path.exists():
-            shutil.copyfile(path, stage.out / name)
+    tokenizer = vocabulary.fitted(stage.inputs["tokenizer"])
+    tokenizer.save(stage.out, configuration.num_positions(stage.out))
     for name in ("metrics.jsonl", plan.PLAN):
         shutil.copyfile(stage.work / name, stage.out / name)

@@ -104,14 +104,13 @@ def _extended(pinned: Path, num_new: int, corpus: CorpusConfig, stage: Stage) ->
 def _pinned(folder: Path, stage: Stage) -> dict[str, Any]:
     if not folder.is_dir():
         raise UsageError("usage.no-tokenizer", "is not a folder", where=str(folder))
-    tokenizer = vocabulary.load(folder)
-    content, changes = vocabulary.fitted(folder)
-    # Written anew and not copied: a stranger's tokenizer_config.json may point to code.
-    vocabulary.save(content, stage.out, vocabulary.special_names(tokenizer))
-    if changes:
-        stage.emit(Note(f"{folder}/tokenizer.json, changed: {'; '.join(changes)}"))
-        _keep(folder, stage.out, vocabulary.special_ids(tokenizer).vocab_size, {})
-    return {"vocab_size": vocabulary.special_ids(tokenizer).vocab_size}
+    pinned = vocabulary.fitted(folder)
+    pinned.save(stage.out)
+    vocab_size = vocabulary.special_ids(pinned.tokenizer).vocab_size
+    if pinned.changes:
+        stage.emit(Note(f"{folder}/tokenizer.json, changed: {'; '.join(pinned.changes)}"))
+        _keep(folder, stage.out, vocab_size, {})
+    return {"vocab_size": vocab_size}
 
 
 def _keep(pinned: Path, out: Path, num_base: int, pieces: Mapping[int, list[int]]) -> None:

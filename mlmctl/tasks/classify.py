@@ -41,6 +41,7 @@ class Classification:
     model_head: Head = "sequence_classification"
     asks: tuple[str, ...] = ("text",)
     learning_rate = 3e-4
+    batch_size = 32
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -17,7 +17,7 @@ from ..text.specials import Specials
 from .features import TEXTS_AT_ONCE, Features
 from .squad import Answer, Questions
 
-BESIDE = 1.0
+BESIDE = 0.3
 """Weight, for a question, of the windows that lie beside its answer."""
 
 

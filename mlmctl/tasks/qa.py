@@ -42,7 +42,8 @@ class QuestionAnswering:
     name = "qa"
     model_head: Head = "question_answering"
     asks: tuple[str, ...] = ("question", "context")
-    learning_rate = 3e-4
+    learning_rate = 1e-3
+    batch_size = 8
 
     def epochs(self, num_examples: int) -> float:
         return 3.0

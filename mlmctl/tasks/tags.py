@@ -59,6 +59,7 @@ class Tagging:
     model_head: Head = "token_classification"
     asks: tuple[str, ...] = ("text",)
     learning_rate = _LEARNING_RATE
+    batch_size = 32
 
     def read(
         self,

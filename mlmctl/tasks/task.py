@@ -77,6 +77,8 @@ class Task(Protocol):
     """The columns, all strings, that a row without an answer has; plain lines will do where it is `text`."""
     learning_rate: float
     """Of AdamW, where none is asked for."""
+    batch_size: int
+    """Windows a step, where none are asked for."""
 
     def read(
         self,

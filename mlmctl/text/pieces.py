@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
 from . import bytelevel
 from .wordpiece import PREFIX
@@ -55,9 +55,9 @@ class Pieces:
 def of(tokenizer: Tokenizer) -> Pieces:
     """The pieces of a tokenizer, added tokens among them."""
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
-    parts = json.loads(tokenizer.to_str())
-    is_byte_level = "ByteLevel" in {kind for name in _MARKERS for kind in kinds(parts.get(name))}
-    is_wordpiece = parts["model"]["type"] == "WordPiece"
+    markers = (tokenizer.pre_tokenizer, tokenizer.normalizer)
+    is_byte_level = "ByteLevel" in {kind for part in markers for kind in kinds(described(part))}
+    is_wordpiece = isinstance(tokenizer.model, models.WordPiece)
     texts = [""] * (max(vocabulary.values(), default=-1) + 1)
     begins_word = np.zeros(len(texts), bool)
     for piece, i in vocabulary.items():
@@ -75,9 +75,6 @@ def of(tokenizer: Tokenizer) -> Pieces:
     return Pieces(texts, begins_word)
 
 
-_MARKERS = ("normalizer", "pre_tokenizer")
-
-
 def kinds(part: Any) -> Iterator[str]:
     """The kinds of a component of `tokenizer.json` and of what it is a sequence of."""
     if part is not None:
@@ -85,6 +82,15 @@ def kinds(part: Any) -> Iterator[str]:
         for name in ("normalizers", "pretokenizers", "processors", "decoders"):
             for inner in part.get(name, ()):
                 yield from kinds(inner)
+
+
+def described(component: Any) -> dict[str, Any] | None:
+    """What a component of a tokenizer is, as `tokenizer.json` has it; None for none.
+
+    Of components only: if ids have gaps, tokenizers before 0.23 says so on standard output whenever a whole
+    tokenizer is written, and standard output is for results.
+    """
+    return None if component is None else json.loads(component.__getstate__())
 
 
 def _is_unspaced(raw: bytes) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
@@ -25,11 +27,15 @@ from tokenizers import (
 
 from ..errors import ArtifactError
 from . import bytelevel, imported, wordpiece
-from .pieces import kinds
+from .pieces import described, kinds
 from .specials import NAMES, ROBERTA_NAMES, Specials
 from .words import MAX_WORD
 
 MODEL_MAX_LENGTH = 512
+"""What a tokenizer says of the longest input as long as it belongs to no encoder."""
+
+_SPECIAL = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+"""A special token in the terms of `tokenizer.json`."""
 
 Kind = Literal["wordpiece", "bpe"]
 """The kinds of tokenizer that are trained here."""
@@ -89,17 +95,19 @@ def train(counts: Mapping[str, int], vocab_size: int, cased: bool, kind: Kind = 
     return tokenizer
 
 
-def save(content: str, folder: Path, names: Mapping[str, str] = NAMES) -> None:
+def save(
+    content: str, folder: Path, names: Mapping[str, str] = NAMES, max_length: int = MODEL_MAX_LENGTH
+) -> None:
     """Write `tokenizer.json` (its text as given) and what `AutoTokenizer` wants beside it.
 
-    `names` are its special tokens by role. `PreTrainedTokenizerFast` takes everything from
-    `tokenizer.json`, in transformers 4 and 5 alike.
+    `names` are its special tokens by role; `max_length` the tokens that its encoder has positions for.
+    `PreTrainedTokenizerFast` takes everything from `tokenizer.json`, in transformers 4 and 5 alike.
     """
     (folder / "tokenizer.json").write_bytes(content.encode())
     tokens = {f"{role}_token": token for role, token in names.items()}
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": MODEL_MAX_LENGTH,
+        "model_max_length": max_length,
         "model_input_names": ["input_ids", "attention_mask"],
         "clean_up_tokenization_spaces": False,
         **tokens,
@@ -114,45 +122,74 @@ def load(folder: Path) -> Tokenizer:
     ArtifactError if it is missing, damaged, has components we do not know or lacks a special token.
     """
     path = folder / "tokenizer.json"
-    _, tokenizer = imported.read(path)
-    if _known_names(tokenizer) is None:
+    _, tokenizer, _ = _read(path)
+    return _for_corpora(tokenizer, path)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A tokenizer in the form that ours have."""
+
+    content: str
+    """The text of its `tokenizer.json`; what needed no change stays as it was, byte for byte."""
+    changes: Sequence[str]
+    """What had to be changed. Ids never are."""
+    tokenizer: Tokenizer
+    """As `load` gives it."""
+
+    def save(self, folder: Path, max_length: int = MODEL_MAX_LENGTH) -> None:
+        """See `save`. Written anew and not copied: a stranger's tokenizer_config.json may point to code."""
+        save(self.content, folder, special_names(self.tokenizer), max_length)
+
+
+def fitted(folder: Path) -> Fitted:
+    """The tokenizer in a folder, put into the form that ours have.
+
+    Each text gets `[CLS] text [SEP]` by these or by RoBERTa's names, the five are marked as special,
+    nothing is cut or padded. ArtifactError as for `load`.
+    """
+    path = folder / "tokenizer.json"
+    content, tokenizer, names = _read(path)
+    parts, changes = json.loads(content), []
+    if tokenizer.truncation or tokenizer.padding:
+        parts |= {"truncation": None, "padding": None}
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        changes.append("it no longer cuts or pads")
+    number = tokenizer.get_vocab(with_added_tokens=True).__getitem__
+    marked = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
+    unmarked = [name for name in names.values() if name not in marked]
+    if unmarked:
+        others = [token for token in parts.get("added_tokens") or [] if token["content"] not in unmarked]
+        special = [{**_SPECIAL, "id": number(name), "content": name} for name in unmarked]
+        parts["added_tokens"] = sorted([*others, *special], key=itemgetter("id"))
+        changes.append(f"{' '.join(unmarked)} marked as special")
+    ids = tokenizer.encode("a", add_special_tokens=False).ids
+    if tokenizer.encode("a").ids != [number(names["cls"]), *ids, number(names["sep"])]:
+        is_byte_level = "ByteLevel" in kinds(parts.get("pre_tokenizer"))
+        parts["post_processor"] = described(_template(names, number, is_byte_level))
+        changes.append(f"{names['cls']} text {names['sep']} is put around a text")
+    if changes:
+        content = json.dumps(parts, indent=2, ensure_ascii=False)
+        tokenizer = Tokenizer.from_str(content)
+    return Fitted(content, changes, _for_corpora(tokenizer, path))
+
+
+def _read(path: Path) -> tuple[str, Tokenizer, Mapping[str, str]]:
+    """The text of a `tokenizer.json`, the tokenizer as it describes it, and its special tokens by role."""
+    content, tokenizer = imported.read(path)
+    names = _known_names(tokenizer)
+    if names is None:
         raise _without_specials(tokenizer, path)
+    return content, tokenizer, names
+
+
+def _for_corpora(tokenizer: Tokenizer, path: Path) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True
     _make_specials_text(tokenizer, path)
     return tokenizer
-
-
-def fitted(folder: Path) -> tuple[str, list[str]]:
-    """The text of a folder's `tokenizer.json` in the form that ours have, and what had to be changed.
-
-    Each text gets `[CLS] text [SEP]` by these or by RoBERTa's names, the five are marked as special,
-    nothing is cut or padded. Ids never change; what needs no change stays as it is, byte for byte.
-    ArtifactError as for `load`.
-    """
-    path = folder / "tokenizer.json"
-    content, tokenizer = imported.read(path)
-    names = _known_names(tokenizer)
-    if names is None:
-        raise _without_specials(tokenizer, path)
-    changes = []
-    if tokenizer.truncation or tokenizer.padding:
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        changes.append("it no longer cuts or pads")
-    marked = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
-    unmarked = [name for name in names.values() if name not in marked]
-    if unmarked:
-        tokenizer.add_special_tokens(unmarked)
-        changes.append(f"{' '.join(unmarked)} marked as special")
-    ids = tokenizer.encode("a", add_special_tokens=False).ids
-    number = tokenizer.get_vocab(with_added_tokens=True).__getitem__
-    if tokenizer.encode("a").ids != [number(names["cls"]), *ids, number(names["sep"])]:
-        is_byte_level = "ByteLevel" in kinds(json.loads(content).get("pre_tokenizer"))
-        tokenizer.post_processor = _template(names, number, is_byte_level)
-        changes.append(f"{names['cls']} text {names['sep']} is put around a text")
-    return tokenizer.to_str(pretty=True) if changes else content, changes
 
 
 def special_names(tokenizer: Tokenizer) -> Mapping[str, str]:

@@ -7,7 +7,6 @@ by what they are made of.
 
 from __future__ import annotations
 
-import json
 import re
 import string
 import zlib
@@ -19,6 +18,7 @@ from typing import Any
 from tokenizers import Tokenizer, models
 
 from . import bytelevel
+from .pieces import described, kinds
 
 MAX_WORD = 100
 """Characters: for WordPiece a longer word is `[UNK]`."""
@@ -80,12 +80,10 @@ _LOCAL = {
 
 def cut_of(tokenizer: Tokenizer) -> Cut:
     """How text for this tokenizer, with special tokens in it taken as ordinary text, may be cut."""
-    parts = json.loads(tokenizer.to_str())
-    cut = _cut(parts["pre_tokenizer"] or {})
-    normalizer = parts["normalizer"] or {"type": "Sequence"}
-    kinds = {normalizer["type"], *(part["type"] for part in normalizer.get("normalizers", ()))}
-    is_local = kinds <= _LOCAL.get(cut, set()) and all(token["special"] for token in parts["added_tokens"])
-    if not is_local:
+    cut = _cut(described(tokenizer.pre_tokenizer) or {})
+    added = tokenizer.get_added_tokens_decoder().values()
+    is_local = cut in _LOCAL and set(kinds(described(tokenizer.normalizer))) <= _LOCAL[cut]
+    if not (is_local and all(token.special for token in added)):
         return WHOLE
     # What these normalizers do to printable ASCII, they do letter by letter.
     capitals, small = string.ascii_uppercase, string.ascii_lowercase

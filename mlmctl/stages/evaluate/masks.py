@@ -8,8 +8,7 @@ Reads: `pretrain`, `mask/policy`, `mask/blocks`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from hashlib import blake2b
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...artifact import read_manifest
 from ...config import EvaluateConfig
 from ...engine import evaluate_mlm
 from ...errors import ArtifactError
 from ...measure import masked_lm
 from ...tasks.pretrained import open_pretrained
 from ...tasks.task import Report
+from ...text import vocabulary
+from ...text.blocks import read_facts
 from ...text.policy import VALID_RATE
 from ..stage import Stage
 
@@ -32,9 +32,10 @@ _DECIMALS = 3  # of nats and bytes of a block: what threads cannot change
 
 def measure(config: EvaluateConfig, stage: Stage, device: torch.device) -> Report:
     """Loss and accuracy on all frozen masks, by frequency of the tokens, and a row for each block."""
-    opened = open_pretrained(stage.inputs["pretrain"], device)
-    _check_tokenizer(stage.inputs)
-    frozen = evaluate_mlm.FrozenMasks.open(stage.inputs["mask/policy"], stage.inputs["mask/blocks"])
+    encoder, blocks = stage.inputs["pretrain"], stage.inputs["mask/blocks"]
+    _check_tokenizer(encoder, read_facts(blocks)["tokenizer_sha256"])
+    opened = open_pretrained(encoder, device)
+    frozen = evaluate_mlm.FrozenMasks.open(stage.inputs["mask/policy"], blocks)
     found = [*evaluate_mlm.predictions(opened.model, frozen, device)]
     rows, labels, nll, is_hit = (
         np.concatenate([getattr(some, name) for some in found])
@@ -84,16 +85,16 @@ def _of_blocks(
 
 def _hash(*arrays: NDArray[Any]) -> str:
     content = b"".join(np.asarray(array, np.int64).tobytes() for array in arrays)
-    return blake2b(content, digest_size=8).hexdigest()
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
-def _check_tokenizer(inputs: Mapping[str, Path]) -> None:
-    """ArtifactError unless encoder and masks were made with one tokenizer: by content, not by its size."""
-    of_encoder, of_masks = (read_manifest(inputs[name]).inputs for name in ("pretrain", "mask/policy"))
-    if of_encoder.get("tokenizer") != of_masks.get("tokenizer"):
+def _check_tokenizer(encoder: Path, of_masks: str) -> None:
+    """ArtifactError unless the encoder's tokenizer is, by content, the one the masks were made with."""
+    content = vocabulary.fitted(encoder).content  # as it would be pinned: a stranger's may cut or pad
+    if hashlib.sha256(content.encode()).hexdigest() != of_masks:
         raise ArtifactError(
             "model.tokenizer",
-            "was made with another tokenizer than the masks",
-            where=str(inputs["pretrain"]),
-            hint="evaluate an encoder in the run folder it was pretrained in",
+            "has another tokenizer than the masks were made with",
+            where=str(encoder),
+            hint=f"make masks with its tokenizer, in another run folder: mlmctl mask --tokenizer {encoder}",
         )
