@@ -142,7 +142,7 @@ def test_an_encoder_is_evaluated_on_the_frozen_masks(masked_world: dict[str, Pat
     assert metrics == results[0]
     blocks = rows(tmp_path / "first" / "predictions.jsonl")
     assert rows(tmp_path / "second" / "predictions.jsonl") == blocks
-    facts = json.loads((inputs["mask/blocks"] / "blocks.json").read_text())
+    facts = json.loads((masked_world["mask/blocks"] / "blocks.json").read_text())
     assert len(blocks) == len({row["masks"] for row in blocks}) == facts["num_valid_blocks"]
     assert sum(row["num_masked"] for row in blocks) == metrics["num_masked"]
     for name, ratio in outcomes.ratios("mlm", blocks).items():
