@@ -23,7 +23,7 @@ from mlmctl.text.documents import Documents
 from mlmctl.text.near_duplicates import SHINGLE
 from mlmctl.text.plain_words import plain_words
 
-THRESHOLDS = (0.7, 0.8, 0.9)
+THRESHOLDS = (0.5, 0.7, 0.8, 0.9)
 MOST_SHARING = 200
 """A run of words in more documents than that is left out in looking for pairs."""
 NUM_SHOWN = 8
