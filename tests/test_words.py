@@ -66,13 +66,27 @@ def test_words_are_counted_as_the_tokenizer_splits_them(tokenizer: Tokenizer, te
     assert counter.num_words == expected.total()
 
 
-@given(st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), max_size=30))
-def test_ascii_words_are_those_of_the_library(tokenizer: Tokenizer, text: str) -> None:
+@given(st.text(alphabet=st.sampled_from("\t\n\r" + "".join(map(chr, range(32, 127)))), max_size=30))
+def test_plain_words_are_those_of_the_library(tokenizer: Tokenizer, text: str) -> None:
     cut = cut_of(tokenizer)
-    for stretch in cut.stretches(text):
-        normal = tokenizer.normalizer.normalize_str(stretch)
-        expected = [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
-        assert [word.replace(" ", cut.space) for word in cut.words(stretch) or []] == expected
+    normal = tokenizer.normalizer.normalize_str(text)
+    expected = [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
+    units = cut.units(text)
+    assert [word for unit in units for word in split(tokenizer, unit)] == expected
+    assert all(split(tokenizer, unit) == [unit.replace(" ", cut.space)] for unit in filter(cut.is_word, units))
+
+
+def split(tokenizer: Tokenizer, text: str) -> list[str]:
+    """The words of a text by the library."""
+    normal = tokenizer.normalizer.normalize_str(text)
+    return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
+
+
+@settings(deadline=None)
+@given(ANY_TEXT)
+def test_units_do_not_see_each_other(tokenizer: Tokenizer, text: str) -> None:
+    units = cut_of(tokenizer).units(text)
+    assert [word for unit in units for word in split(tokenizer, unit)] == split(tokenizer, text)
 
 
 @settings(deadline=None)
