@@ -142,7 +142,9 @@ def test_fault_02_blocks_are_identical_after_a_kill(world: World, monkeypatch: p
         assert kept == (3 if name == "_write" else made)
         killed.blocks()
         assert killed.bytes_of("mask/blocks") == whole
-        assert killed.num_encoded() == (0 if name == "BlockWriter" else pytest.approx(200 * (1 - 3 / made), abs=30))
+        assert killed.num_encoded() == (
+            0 if name == "BlockWriter" else pytest.approx(200 * (1 - 3 / made), abs=30)
+        )
 
 
 def test_fault_33_duplicates_are_removed_and_told(tmp_path: Path) -> None:

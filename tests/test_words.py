@@ -73,7 +73,9 @@ def test_plain_words_are_those_of_the_library(tokenizer: Tokenizer, text: str) -
     expected = [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
     units = cut.units(text)
     assert [word for unit in units for word in split(tokenizer, unit)] == expected
-    assert all(split(tokenizer, unit) == [unit.replace(" ", cut.space)] for unit in filter(cut.is_word, units))
+    assert all(
+        split(tokenizer, unit) == [unit.replace(" ", cut.space)] for unit in filter(cut.is_word, units)
+    )
 
 
 def split(tokenizer: Tokenizer, text: str) -> list[str]:

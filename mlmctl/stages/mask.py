@@ -54,10 +54,11 @@ def run_blocks(config: MaskConfig, corpus: CorpusConfig, stage: Stage) -> dict[s
     emit = _warnings_only(stage.emit) if (tokenizer / "corpus.json").exists() else stage.emit
     documents = Documents(stage.sources, corpus, emit, stage.name)
     tokenizer_hash = sha256_file(tokenizer / "tokenizer.json")
+    groups = parts.groups([source.size for source in stage.sources])
     made = list(
         parts.make(
             documents,
-            lambda: documents.file,
+            lambda: groups[documents.file],
             tokenizer,
             stage.work / "parts",
             stage.previous(),

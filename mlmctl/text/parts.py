@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import os
 import secrets
 import unicodedata
@@ -36,8 +37,8 @@ from .encoding import Encoded, Encoder
 PART_CHARACTERS = 2**22
 """A part is ended by a document that makes it so long, or before by one that its content chose."""
 
-_FILE_CHARACTERS = 2**16
-"""A part that is so long ends with its file; so files of that size share no part."""
+_FILE_BYTES = 2**16
+"""A file of that size shares no part with another; smaller ones do, or there would be a part for each."""
 
 _FORMAT = 2
 _ORDER = ("lengths", "bytes", "hashes", "words", "ids")
@@ -86,7 +87,7 @@ class Part:
 
 def make(
     documents: Iterable[str],
-    file_of: Callable[[], int],
+    group_of: Callable[[], int],
     tokenizer: Path,
     folder: Path,
     earlier: Path | None = None,
@@ -96,7 +97,7 @@ def make(
 
     Args:
         documents: the texts.
-        file_of: the number of the file that the last document came from.
+        group_of: the group (see `groups`) of the file that the last document came from.
         tokenizer: the folder of a tokenizer.
         folder: where parts are written, and those of a run that was killed are found.
         earlier: a `mask/blocks`, from which the ids of the parts it was made of are taken.
@@ -104,26 +105,33 @@ def make(
     """
     folder.mkdir(parents=True, exist_ok=True)
     setup = partial(Maker, tokenizer, folder, earlier)
-    with closing(workers.in_order(setup, cut(documents, file_of), num_workers)) as made:
+    with closing(workers.in_order(setup, cut(documents, group_of), num_workers)) as made:
         yield from made
 
 
-def cut(documents: Iterable[str], file_of: Callable[[], int]) -> Iterator[list[str]]:
+def groups(sizes: Sequence[int]) -> list[int]:
+    """The number of the group of each file, given their bytes: only small neighbours share one."""
+    is_large = [size >= _FILE_BYTES for size in sizes]
+    begins = [now or before for before, now in zip([False, *is_large], is_large, strict=False)]
+    return list(itertools.accumulate(map(int, begins)))
+
+
+def cut(documents: Iterable[str], group_of: Callable[[], int]) -> Iterator[list[str]]:
     """The documents of each part.
 
-    A document ends a part by a hash of its content, more likely the longer it is (content-defined
-    chunking, Muthitacharoen et al. 2001, "A low-bandwidth network file system"), so that a part has
-    half of `PART_CHARACTERS` on average and the same parts come again behind any change.
+    A part ends with its group of files. Within one, a document ends a part by a hash of its content, more
+    likely the longer it is (content-defined chunking, Muthitacharoen et al. 2001, "A low-bandwidth network
+    file system"): a part has half of `PART_CHARACTERS` on average, and behind any change the same parts
+    come again.
     """
     batch: list[str] = []
-    size = file = 0
+    size = group = 0
     mean = PART_CHARACTERS // 2
     for document in documents:
-        if file_of() != file:
-            file = file_of()
-            if size >= _FILE_CHARACTERS:
-                yield batch
-                batch, size = [], 0
+        before, group = group, group_of()
+        if batch and group != before:
+            yield batch
+            batch, size = [], 0
         batch.append(document)
         size += len(document)
         if size >= PART_CHARACTERS or zlib.crc32(document.encode()) * mean < len(document) << 32:

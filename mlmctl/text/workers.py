@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -36,7 +36,7 @@ def number(num_threads: int, num_bytes: int) -> int:
 
 def in_order(
     setup: Callable[[], Callable[[Job], Result]], jobs: Iterable[Job], num_workers: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """The results of the jobs, in their order; with one worker they are done right here.
 
     Close the iterator if it is not read to its end.
@@ -138,8 +138,8 @@ def _collect(team: list[_Worker], idle: list[_Worker], results: dict[int, Any]) 
     busy = {worker.connection: worker for worker in team if worker not in idle}
     for connection in wait(list(busy)):
         worker = busy[connection]  # type: ignore[index]
-        number, results_ = worker.end()
-        results[number] = results_
+        n, result = worker.end()
+        results[n] = result
         idle.append(worker)
 
 
@@ -147,6 +147,7 @@ def _serve(connection: Connection, setup: Callable[[], Callable[[Any], Any]]) ->
     """The life of a worker."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     work: Callable[[Any], Any] | None = None
+    answer: tuple[Any, Exception | None]
     while True:
         try:
             job = connection.recv()
@@ -154,12 +155,12 @@ def _serve(connection: Connection, setup: Callable[[], Callable[[Any], Any]]) ->
             return  # the parent is gone
         try:
             work = work or setup()
-            answer = (work(job), None)
+            answer = work(job), None
         except (MlmctlError, OSError, MemoryError) as error:
-            answer = (None, error)
+            answer = None, error
         except Exception:
             # Not every exception survives a pipe; what it said does.
-            answer = (None, RuntimeError(f"in a worker process:\n{traceback.format_exc()}"))
+            answer = None, RuntimeError(f"in a worker process:\n{traceback.format_exc()}")
         try:
             connection.send(answer)
         except OSError:
