@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from vocabularies import KINDS, TEXT, counted, trained
 
-from mlmctl.text import pieces, vocabulary, words
+from mlmctl.text import encoding, pieces, vocabulary, words
 from mlmctl.text.encoding import Encoded, Encoder
 from mlmctl.text.vocabulary import Kind
 from mlmctl.text.words import BLANKS, BYTE_LEVEL, WHOLE, WordCounter, cut_of
@@ -206,6 +206,42 @@ def test_long_words_teach_nothing() -> None:
     assert (per_word, unknown) == (1.0, round(1 / 3, 6))
     assert counted(["é" * 150], kind="bpe").num_long == 0
     assert counted(["é" * 201], kind="bpe").num_long == 1
+
+
+def test_a_clause_without_spaces_is_too_long_for_wordpiece_and_not_for_bytes() -> None:
+    clause = "ภาษาไทยง่ายนิดเดียว" * 8
+    counter = counted([clause, "ภาษา"])
+    assert (counter.num_words, counter.num_long) == (2, 1)
+    tokenizer = trained(500, text="ภาษา ไทย")
+    assert counter.measure(tokenizer.model, 1)[1] == 0.5
+    assert counted([clause], kind="bpe").num_long == 1  # too long to learn from, but not unknown
+    tokenizer = trained(500, text="ภาษาไทย ง่าย", kind="bpe")
+    assert tokenizer.decode(tokenizer.encode(clause).ids) == clause
+
+
+@pytest.mark.parametrize(
+    "limit", ["_MAX_UNITS", "_MAX_CHARACTERS", "_MAX_IDS", "_AT_ONCE", "_LIBRARY_AT_ONCE"]
+)
+def test_the_table_is_bounded_and_does_not_show(
+    tokenizer: Tokenizer, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = [f"{text} the film {n}" for n, text in enumerate(SCRIPTS.values())] * 3
+    whole = Encoder(tokenizer).encode(documents)
+    monkeypatch.setattr(encoding, limit, 7)
+    encoder = Encoder(tokenizer)
+    for _ in range(2):
+        assert_same(encoder.encode(documents), whole)
+    if limit.startswith("_MAX"):
+        assert len(encoder._numbers) < 200
+        encoder.encode(["the film", "great"])
+        assert len(encoder._numbers) < 9
+
+
+def test_fault_29_a_long_word_takes_linear_time(tokenizer: Tokenizer) -> None:
+    cut = cut_of(tokenizer)
+    for piece in ("a", "a,", "-", "é,", "aé", "a\u200b", " é", "\n", "\n ", "\x01", "'s", "\xa0"):
+        units = cut.units(piece * 2**17)  # minutes, were it quadratic
+        assert "".join(units).replace(" ", "").strip() == (piece * 2**17).replace(" ", "").strip()
 
 
 def test_who_may_be_cut() -> None:
