@@ -21,6 +21,7 @@ import errno
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 
 class MlmctlError(Exception):
@@ -34,6 +35,10 @@ class MlmctlError(Exception):
         self.message = message
         self.where = where
         self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # An exception is rebuilt from its arguments, of which two have to be named here.
+        return partial(type(self), where=self.where, hint=self.hint), (self.code, self.message)
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""

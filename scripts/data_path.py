@@ -5,19 +5,19 @@
 The other side is `datasets`: load_dataset("text"), a map that tokenizes, a map that joins and cuts into
 blocks (as `run_mlm.py` does by default, both cores). Both sides use the same tokenizer and start from
 nothing; each runs in a process of its own, whose seconds, peak memory (with its workers) and bytes on
-disk are printed. Needs `datasets`.
+disk (at most, and at the end, for each byte of text) are printed. Needs `datasets`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
+import shlex
 import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
+
+from watch import bytes_in, watch
 
 BLOCK_LENGTH = 128
 
@@ -52,35 +52,12 @@ def usual(tokenizer_folder: str, corpus: str, cache: str) -> None:
 def measured(name: str, command: list[str], folder: Path, size: int) -> None:
     """Run a command and print what it took."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    start = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    peak = 0
-    while process.poll() is None:
-        peak = max(peak, _resident(process.pid))
-        time.sleep(0.2)
-    seconds = time.monotonic() - start
-    if process.returncode:
-        raise SystemExit(f"{name} ended with {process.returncode}")
-    disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    peak = max(peak, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 if not peak else 0)
+    taken = watch(f"{shlex.join(command)} 2> /dev/null", folder)
     print(
-        f"| {name} | {seconds:.0f} | {size / seconds / 1e6:.2f} | {peak / 2**20:,.0f} | {disk / size:.2f} |",
+        f"| {name} | {taken.seconds:.0f} | {size / taken.seconds / 1e6:.2f} | {taken.memory / 2**20:,.0f} "
+        f"| {taken.disk / size:.2f} | {bytes_in(folder) / size:.2f} |",
         flush=True,
     )
-
-
-def _resident(process: int) -> int:
-    """Bytes in memory of a process and all below it, shared pages counted once each process (Linux)."""
-    total = 0
-    try:
-        total = int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        for thread in Path(f"/proc/{process}/task").iterdir():
-            for child in (thread / "children").read_text().split():
-                total += _resident(int(child))
-    except OSError:
-        pass  # it has just ended
-    return total
 
 
 def main() -> None:
@@ -90,8 +67,8 @@ def main() -> None:
     tokenizer, corpus, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     size = Path(corpus).stat().st_size
     print(f"{size / 1e6:,.0f} MB of text")
-    print("| side | seconds | MB of text a second | peak memory (MiB) | bytes on disk a byte of text |")
-    print("|---|---|---|---|---|")
+    print("| side | seconds | MB of text a second | peak memory (MiB) | disk at most | disk at the end |")
+    print("|---|---|---|---|---|---|")
     ours = [
         sys.executable,
         "-m",

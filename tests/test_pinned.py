@@ -72,3 +72,23 @@ def test_fault_22_another_tokenizer_of_equal_size_is_another(shell: Shell, tmp_p
     refused = shell(*trained)
     assert refused.code == 5
     assert "pretrain: was made with another configuration or input" in refused.err
+
+
+def test_a_file_that_is_added_is_tokenized_alone(shell: Shell, tmp_path: Path) -> None:
+    shell("tokenizer", "c.txt", "--vocab-size", "100", "--run", "first")
+    pinned = ("--tokenizer", "first/tokenizer", "--block-length", "32")
+    (tmp_path / "many").mkdir()
+    for n in range(4):
+        paragraphs = [f"{n} {i} the old bird sings over stone {i}" for i in range(2500 + n)]
+        (tmp_path / f"many/{n}.txt").write_text("\n\n".join(paragraphs))
+        if n == 3:
+            (tmp_path / "many/3.txt").rename(tmp_path / "many/0-between.txt")
+        outcome = shell("mask", "many", *pinned)
+        assert outcome.code == 0, outcome.err
+        if n:
+            assert f"{2500 + n:,} of {sum(range(2500, 2501 + n)):,} documents were tokenized" in outcome.err
+    assert statuses(shell, "many", *pinned, "--threads", "1") == ["fresh", "fresh", "fresh"]
+    before = {path: path.read_bytes() for path in (tmp_path / "run/mask/blocks").glob("*.npy")}
+    forced = shell("mask", "many", *pinned, "--force", "mask")
+    assert "were tokenized" not in forced.err  # nothing was taken from what is there
+    assert {path: path.read_bytes() for path in before} == before

@@ -18,10 +18,12 @@ from mlmctl.text.words import WordCounter
 
 
 @pytest.fixture(scope="module")
-def encoder() -> Encoder:
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
     counter = WordCounter(vocabulary.untrained(False))
     counter.count(["the words of a text " * 3])
-    return Encoder(vocabulary.train(counter.words, 80, False))
+    vocabulary.save(vocabulary.train(counter.words, 80, False).to_str(), folder)
+    return folder
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -39,61 +41,64 @@ def test_first_occurrences_are_those_of_a_set(
     assert not list(tmp_path.glob("bucket-*"))
 
 
-def made(texts: list[str], encoder: Encoder, folder: Path) -> list[parts.Part]:
-    return list(parts.make(texts, encoder, "hash", folder / "parts"))
+def made(texts: list[str], tokenizer: Path, folder: Path) -> list[parts.Part]:
+    return list(parts.make(texts, lambda: 0, tokenizer, folder / "parts"))
 
 
-def test_the_split_follows_the_content(encoder: Encoder, tmp_path: Path) -> None:
+def test_the_split_follows_the_content(tokenizer: Path, tmp_path: Path) -> None:
     texts = [f"the text of words {i} a" for i in range(400)]
-    first = made(texts, encoder, tmp_path)
+    first = made(texts, tokenizer, tmp_path)
     fates = decide(first, 0.2, tmp_path / "scratch")
     by_text = dict(zip(texts, fates.of.tolist(), strict=True))
     assert 40 < fates.num_valid < 120
     assert fates.num_train + fates.num_valid == 400
     again = ["new " + text for text in texts[:50]] + texts[::-1] + ["  the text   of words 0 a\n"]
-    fates = decide(made(again, encoder, tmp_path), 0.2, tmp_path / "scratch")
+    fates = decide(made(again, tokenizer, tmp_path), 0.2, tmp_path / "scratch")
     assert [by_text[text] for text in texts[::-1]] == fates.of[50:450].tolist()
     assert fates.num_duplicates == 1
     assert fates.of[450] == 0
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.01, 0.99])
-def test_no_split_is_empty(encoder: Encoder, tmp_path: Path, fraction: float) -> None:
+def test_no_split_is_empty(tokenizer: Path, tmp_path: Path, fraction: float) -> None:
     for texts in (["a", "a text of the words"], ["a", "text", "the text of words a of"]):
-        fates = decide(made(texts, encoder, tmp_path), fraction, tmp_path / "scratch")
+        fates = decide(made(texts, tokenizer, tmp_path), fraction, tmp_path / "scratch")
         counts = np.bincount(fates.of, minlength=3)
         assert (counts[TRAIN], counts[VALID]) == (fates.num_train, fates.num_valid)
         assert fates.num_train >= 1
         assert fates.num_valid >= 1
         assert fates.of[-1] == TRAIN  # the longest
-    single = decide(made(["the words"], encoder, tmp_path), fraction, tmp_path / "scratch")
+    single = decide(made(["the words"], tokenizer, tmp_path), fraction, tmp_path / "scratch")
     assert (single.num_train, single.num_valid) == (1, 0)
 
 
-def test_documents_without_tokens_are_dropped(encoder: Encoder, tmp_path: Path) -> None:
-    fates = decide(made(["\x01\x02", "a text", "words"], encoder, tmp_path), 0.01, tmp_path / "scratch")
+def test_documents_without_tokens_are_dropped(tokenizer: Path, tmp_path: Path) -> None:
+    fates = decide(made(["\x01\x02", "a text", "words"], tokenizer, tmp_path), 0.01, tmp_path / "scratch")
     assert fates.num_without_tokens == 1
     assert fates.of[0] == 0
 
 
 def test_parts_are_found_again_and_damaged_ones_made_again(
-    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "PART_CHARACTERS", 30)
-    texts = [f"the text of words {i}" for i in range(7)]
-    first = made(texts, encoder, tmp_path)
-    assert [part.num_documents for part in first] == [2, 2, 2, 1]
-    content = {path: path.read_bytes() for path in tmp_path.rglob("*.npy")}
-    (first[1].folder / "ids.npy").write_bytes(b"damaged")
-    encoded = []
-    monkeypatch.setattr(encoder, "encode", lambda d: encoded.append(d) or Encoder.encode(encoder, d))
-    assert made(texts, encoder, tmp_path) == first
-    assert encoded == [texts[2:4]]
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*.npy")} == content
+    monkeypatch.setattr(parts, "PART_CHARACTERS", 60)
+    texts = [f"the text of words {i}" for i in range(12)]
+    first = made(texts, tokenizer, tmp_path)
+    assert len(first) > 3
+    assert [part.num_encoded for part in first] == [part.num_documents for part in first]
+    content = {part.path: part.path.read_bytes() for part in first}
+    for at in (-1, -40, 0):
+        damaged = bytearray(content[first[1].path])
+        damaged[at] ^= 1
+        first[1].path.write_bytes(damaged)
+        again = made(texts, tokenizer, tmp_path)
+        assert [part.num_encoded for part in again] == [0, first[1].num_documents, *[0] * (len(first) - 2)]
+        assert {part.path: part.path.read_bytes() for part in again} == content
+    encoder = Encoder(vocabulary.load(tokenizer))
     flat = np.concatenate([part.ids() for part in first])
-    assert np.array_equal(flat, Encoder.encode(encoder, texts).ids)
+    assert np.array_equal(flat, encoder.encode(texts).ids)
     starts = np.concatenate([part.is_start() for part in first])
-    assert np.array_equal(starts, Encoder.encode(encoder, texts).is_start)
+    assert np.array_equal(starts, encoder.encode(texts).is_start)
 
 
 def test_parts_without_signatures_are_not_taken_for_parts_with(encoder: Encoder, tmp_path: Path) -> None:

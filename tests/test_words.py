@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from vocabularies import KINDS, TEXT, counted, trained
 
-from mlmctl.text import pieces, vocabulary, words
+from mlmctl.text import encoding, pieces, vocabulary, words
 from mlmctl.text.encoding import Encoded, Encoder
 from mlmctl.text.vocabulary import Kind
 from mlmctl.text.words import BLANKS, BYTE_LEVEL, WHOLE, WordCounter, cut_of
@@ -66,13 +66,29 @@ def test_words_are_counted_as_the_tokenizer_splits_them(tokenizer: Tokenizer, te
     assert counter.num_words == expected.total()
 
 
-@given(st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), max_size=30))
-def test_ascii_words_are_those_of_the_library(tokenizer: Tokenizer, text: str) -> None:
+@given(st.text(alphabet=st.sampled_from("\t\n\r" + "".join(map(chr, range(32, 127)))), max_size=30))
+def test_plain_words_are_those_of_the_library(tokenizer: Tokenizer, text: str) -> None:
     cut = cut_of(tokenizer)
-    for stretch in cut.stretches(text):
-        normal = tokenizer.normalizer.normalize_str(stretch)
-        expected = [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
-        assert [word.replace(" ", cut.space) for word in cut.words(stretch) or []] == expected
+    normal = tokenizer.normalizer.normalize_str(text)
+    expected = [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
+    units = cut.units(text)
+    assert [word for unit in units for word in split(tokenizer, unit)] == expected
+    assert all(
+        split(tokenizer, unit) == [unit.replace(" ", cut.space)] for unit in filter(cut.is_word, units)
+    )
+
+
+def split(tokenizer: Tokenizer, text: str) -> list[str]:
+    """The words of a text by the library."""
+    normal = tokenizer.normalizer.normalize_str(text)
+    return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
+
+
+@settings(deadline=None)
+@given(ANY_TEXT)
+def test_units_do_not_see_each_other(tokenizer: Tokenizer, text: str) -> None:
+    units = cut_of(tokenizer).units(text)
+    assert [word for unit in units for word in split(tokenizer, unit)] == split(tokenizer, text)
 
 
 @settings(deadline=None)
@@ -190,6 +206,42 @@ def test_long_words_teach_nothing() -> None:
     assert (per_word, unknown) == (1.0, round(1 / 3, 6))
     assert counted(["é" * 150], kind="bpe").num_long == 0
     assert counted(["é" * 201], kind="bpe").num_long == 1
+
+
+def test_a_clause_without_spaces_is_too_long_for_wordpiece_and_not_for_bytes() -> None:
+    clause = "ภาษาไทยง่ายนิดเดียว" * 8
+    counter = counted([clause, "ภาษา"])
+    assert (counter.num_words, counter.num_long) == (2, 1)
+    tokenizer = trained(500, text="ภาษา ไทย")
+    assert counter.measure(tokenizer.model, 1)[1] == 0.5
+    assert counted([clause], kind="bpe").num_long == 1  # too long to learn from, but not unknown
+    tokenizer = trained(500, text="ภาษาไทย ง่าย", kind="bpe")
+    assert tokenizer.decode(tokenizer.encode(clause).ids) == clause
+
+
+@pytest.mark.parametrize(
+    "limit", ["_MAX_UNITS", "_MAX_CHARACTERS", "_MAX_IDS", "_AT_ONCE", "_LIBRARY_AT_ONCE"]
+)
+def test_the_table_is_bounded_and_does_not_show(
+    tokenizer: Tokenizer, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = [f"{text} the film {n}" for n, text in enumerate(SCRIPTS.values())] * 3
+    whole = Encoder(tokenizer).encode(documents)
+    monkeypatch.setattr(encoding, limit, 7)
+    encoder = Encoder(tokenizer)
+    for _ in range(2):
+        assert_same(encoder.encode(documents), whole)
+    if limit.startswith("_MAX"):
+        assert len(encoder._numbers) < 200
+        encoder.encode(["the film", "great"])
+        assert len(encoder._numbers) < 9
+
+
+def test_fault_29_a_long_word_takes_linear_time(tokenizer: Tokenizer) -> None:
+    cut = cut_of(tokenizer)
+    for piece in ("a", "a,", "-", "é,", "aé", "a\u200b", " é", "\n", "\n ", "\x01", "'s", "\xa0"):
+        units = cut.units(piece * 2**17)  # minutes, were it quadratic
+        assert "".join(units).replace(" ", "").strip() == (piece * 2**17).replace(" ", "").strip()
 
 
 def test_who_may_be_cut() -> None:

@@ -84,9 +84,9 @@ _FLAGS: dict[str, Flag] = {
 }
 
 CORPUS = ("unit", "text-column", "encoding", "encoding-errors")
-TOKENIZER = (*CORPUS, "tokenizer-type", "vocab-size", "cased", "tokenizer", "extend-vocab")
+TOKENIZER = (*CORPUS, "tokenizer-type", "vocab-size", "cased", "tokenizer", "extend-vocab", "threads")
 MASK = (*TOKENIZER, "block-length", "mask-rate", "mask-unit", "near-duplicates")
-PRETRAIN = (*MASK, "preset", "architecture", "init", "budget", "steps", "epochs", "seed", "threads", "device")
+PRETRAIN = (*MASK, "preset", "architecture", "init", "budget", "steps", "epochs", "seed", "device")
 FINETUNE = (
     "task", "data", "name", "model", "max-examples", "on-bad", "from-scratch", "epochs", "seed", "threads",
     "device",

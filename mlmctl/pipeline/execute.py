@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ WORK = ".work"
 OLD = ".old"
 CACHE = ".hashes.json"
 _REQUEST = "request.json"
+_FORCED = "forced"
 
 Status = Literal["ran", "resumed", "fresh"]
 
@@ -106,7 +108,7 @@ def decide(run: Path, node: Node, header: Header, force: Collection[str] = ()) -
     """What `execute` would do with a node whose inputs are as the header says; reads manifests only."""
     target, work = run / node.name, _work_folder(run, node, header)
     if node.name in force or node.stage in force:
-        return Decision("run", "forced")
+        return Decision("run", _FORCED)
     if (target / MANIFEST).exists():
         manifest = read_manifest(target)
         if manifest.key == header.key:
@@ -156,7 +158,8 @@ def _bring_up(
         )
     started = time.monotonic()
     emit(StageStarted(node.name, decision.reason))
-    _make(run, node, header, decision, runtime, emit)
+    previous = partial(_previous, target, folders.cache) if decision.reason != _FORCED else lambda: None
+    _make(run, node, header, decision, runtime, emit, previous)
     seconds = time.monotonic() - started
     manifest = read_manifest(target)
     status: Status = "ran" if decision.action == "run" else "resumed"
@@ -165,7 +168,13 @@ def _bring_up(
 
 
 def _make(
-    run: Path, node: Node, header: Header, decision: Decision, runtime: RuntimeConfig, emit: Emit
+    run: Path,
+    node: Node,
+    header: Header,
+    decision: Decision,
+    runtime: RuntimeConfig,
+    emit: Emit,
+    previous: Callable[[], Path | None],
 ) -> None:
     work = _work_folder(run, node, header)
     if decision.action == "run":
@@ -187,6 +196,7 @@ def _make(
             runtime=runtime,
             sources=node.corpus.sources if node.corpus else (),
             data=node.data,
+            previous=previous,
             details=draft.details,
             environment=facts,
         )
@@ -196,6 +206,15 @@ def _make(
         if recorder.warnings:
             draft.details["warnings"] = recorder.warnings
     node.tidy(work)
+
+
+def _previous(target: Path, cache: HashCache) -> Path | None:
+    """The artifact that is about to be replaced, if it is whole."""
+    try:
+        open_artifact(target, cache)
+    except ArtifactError:
+        return None
+    return target
 
 
 def _environment(node: Node, runtime: RuntimeConfig) -> dict[str, Any]:

@@ -19,31 +19,33 @@ from typing import Any
 import numpy as np
 
 from ..config import CorpusConfig, MaskConfig
+from ..engine.machine import num_threads
 from ..errors import DataError
 from ..events import Emit, Event, Note, Progress
 from ..storage import check_space, sha256_file
-from ..text import near_duplicates, parts, policy, splitting, vocabulary
+from ..text import near_duplicates, parts, policy, splitting, vocabulary, workers
 from ..text.audit import audit
 from ..text.blocks import SPLITS, Blocks, BlockWriter, id_dtype
-from ..text.corpus import Source
+from ..text.corpus import Source, text_bytes
 from ..text.documents import Documents
+from ..text.earlier import Record
 from ..text.encoding import Encoder
-from ..text.splitting import TRAIN, VALID, Fates
+from ..text.splitting import DROPPED, TRAIN, VALID, Fates
 from ..text.units import Units
 from .stage import Stage
 
 _MIN_TOKENS = 16
 """Fewer in the whole corpus cannot be split and trained on."""
 
-_COMPRESSED_RATIO = 4
 _MANY_DUPLICATES = 0.1
 _SHARE_TOLERANCE = 0.2
 
 
 def run_blocks(config: MaskConfig, corpus: CorpusConfig, stage: Stage) -> dict[str, Any]:
-    """Tokenize into parts (kept in the work folder), then deduplicate, split and pack them.
+    """Tokenize into parts (in the work folder), then deduplicate, split and pack them.
 
-    A run that was killed takes the finished parts as they are, and the blocks are the same bytes.
+    A run that was killed takes the finished parts as they are, and the blocks are the same bytes. Blocks that
+    are about to be replaced, if they were made with the same tokenizer, give their parts back.
     """
     check_space(stage.work, _bytes_needed(stage.sources, bool(config.near_duplicates)))
     signed_by = near_duplicates.method() if config.near_duplicates else ""
@@ -53,7 +55,22 @@ def run_blocks(config: MaskConfig, corpus: CorpusConfig, stage: Stage) -> dict[s
     emit = _warnings_only(stage.emit) if (tokenizer / "corpus.json").exists() else stage.emit
     documents = Documents(stage.sources, corpus, emit, stage.name)
     tokenizer_hash = sha256_file(tokenizer / "tokenizer.json")
-    made = list(parts.make(documents, encoder, tokenizer_hash, stage.work / "parts", signed_by))
+    groups = parts.groups([source.size for source in stage.sources])
+    made = list(
+        parts.make(
+            documents,
+            lambda: groups[documents.file],
+            tokenizer,
+            stage.work / "parts",
+            stage.previous(),
+            workers.number(num_threads(stage.runtime), text_bytes(stage.sources)),
+            signed_by,
+        )
+    )
+    num_encoded = sum(part.num_encoded for part in made)
+    if num_encoded < documents.tally.num_documents:
+        found = f"{num_encoded:,} of {documents.tally.num_documents:,} documents were tokenized"
+        stage.emit(Note(f"{found}, the ids of the others were there"))
     fates = splitting.decide(made, config.valid_fraction, stage.work / "splitting", config.near_duplicates)
     num_tokens = _check_length(made, fates)
     valid_bytes, counts = _pack(config, encoder, made, fates, num_tokens, stage)
@@ -157,25 +174,32 @@ def _pack(
     num_tokens: int,
     stage: Stage,
 ) -> tuple[int, dict[str, Any]]:
-    """Write both splits; (bytes of text in `valid`, counts of blocks and tokens)."""
+    """Write both splits, removing the parts; (bytes of text in `valid`, counts of blocks and tokens)."""
     layout = (config.block_length, encoder.specials)
     valid_bytes = start = 0
     with (
         BlockWriter(stage.out, "train", *layout) as train,
         BlockWriter(stage.out, "valid", *layout) as valid,
+        Record(stage.out) as record,
     ):
+        last = {part.path: number for number, part in enumerate(made)}
         for done, part in enumerate(made):
-            fate = fates.of[start : start + part.num_documents]
+            fate = np.array(fates.of[start : start + part.num_documents])
             start += part.num_documents
             ids, lengths, is_start = part.ids(), part.lengths(), part.is_start()
+            places = *train.place, *valid.place
             if not fates.num_valid and (fate == TRAIN).any():
                 valid_bytes = _cut_single(config, part, fate, train, valid)
-                continue
-            of_token = np.repeat(fate, lengths)
-            for writer, which in ((train, TRAIN), (valid, VALID)):
-                chosen = of_token == which
-                writer.add(ids[chosen], lengths[fate == which], is_start[chosen])
-            valid_bytes += int(part.num_bytes()[fate == VALID].sum())
+                fate[:] = DROPPED  # it is in no split as a whole
+            else:
+                of_token = np.repeat(fate, lengths)
+                for writer, which in ((train, TRAIN), (valid, VALID)):
+                    chosen = of_token == which
+                    writer.add(ids[chosen], lengths[fate == which], is_start[chosen])
+                valid_bytes += int(part.num_bytes()[fate == VALID].sum())
+            record.add(part.key, lengths, fate, places)
+            if last[part.path] == done:
+                part.path.unlink()  # or the disk would hold everything twice
             stage.emit(Progress(stage.name, done + 1, len(made), "parts", "packing"))
     unigrams = train.counts * encoder.specials.is_ordinary
     num_unknown = int(train.counts[encoder.specials.unk] + valid.counts[encoder.specials.unk])
@@ -233,12 +257,11 @@ def _warnings_only(emit: Emit) -> Emit:
 
 
 def _bytes_needed(sources: Sequence[Source], with_signatures: bool) -> int:
-    """Parts and blocks: about a token in four bytes of text, two bytes each, both; and some room.
+    """Parts, which become blocks: about a token in four bytes of text, two bytes each; and some room.
 
     Signatures: 256 bytes a document, of which there is about one in a kilobyte.
     """
-    text = sum(source.size * (_COMPRESSED_RATIO if source.is_compressed else 1) for source in sources)
-    return int((1.6 if with_signatures else 1.3) * text) + 2**20
+    return int((1.0 if with_signatures else 0.7) * text_bytes(sources)) + 2**20
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -6,7 +6,7 @@ decides whether it has to run, and never publishes: the pipeline does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ class Stage:
     """The corpus, for the stages that read it."""
     data: Path | None = None
     """The labelled data, for the stages that read it."""
+    previous: Callable[[], Path | None] = lambda: None
+    """The artifact that this one will replace, verified when asked for; None if it is not to be used."""
     details: dict[str, Any] = field(default_factory=dict)
     """Facts for the manifest that are not metrics; never part of key or fingerprint."""
     environment: Mapping[str, Any] = field(default_factory=dict)

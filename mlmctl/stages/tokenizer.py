@@ -17,9 +17,11 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from ..config import CorpusConfig, TokenizerConfig
+from ..engine.machine import num_threads
 from ..errors import UsageError
 from ..events import Note
-from ..text import extension, growth, vocabulary
+from ..text import extension, growth, vocabulary, workers
+from ..text.corpus import text_bytes
 from ..text.documents import Documents
 from ..text.words import WordCounter
 from .stage import BASE, Stage
@@ -61,7 +63,7 @@ def _count(tokenizer: Tokenizer, corpus: CorpusConfig, stage: Stage) -> tuple[Wo
     """Read the corpus and write `corpus.json`; the words as this tokenizer splits them, and their metrics."""
     documents = Documents(stage.sources, corpus, stage.emit, stage.name)
     counter = WordCounter(tokenizer)
-    counter.count(documents)
+    counter.count(documents, workers.number(num_threads(stage.runtime), text_bytes(stage.sources)))
     facts = documents.facts()
     _write_json(stage.out / "corpus.json", {**facts, "num_words": counter.num_words})
     if counter.num_forgotten:

@@ -114,6 +114,11 @@ class BlockWriter:
     def num_blocks(self) -> int:
         return self._ids.num_rows
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """(block, place in it) behind which the next document is written."""
+        return self.num_blocks, self._packer.used
+
     def add(self, ids: NDArray[np.int64], lengths: NDArray[np.int64], is_start: NDArray[np.bool_]) -> None:
         """Documents in order: flat ids [n], their lengths, whether a token starts a word [n]."""
         self.num_tokens += len(ids)

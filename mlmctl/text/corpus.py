@@ -42,6 +42,7 @@ _TABLE = (
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _ALMOST_REMOTE = re.compile(r"(s3|gs|gcs|abfs|az|https?|hf|ftp|sftp):", re.IGNORECASE)
+_COMPRESSED_RATIO = 4
 _SPLIT = "train"
 """Of a data set from a hub, where none is named."""
 
@@ -90,6 +91,11 @@ def resolve(paths: Sequence[str], spool: Path, emit: Emit, column: str = "text")
 def fingerprint(sources: Sequence[Source], hash_file: Callable[[Path], str]) -> str:
     """Hash of the raw contents in order and of how they are read; names and places are not in it."""
     return digest([[source.format, source.compression, hash_file(source.path)] for source in sources])
+
+
+def text_bytes(sources: Sequence[Source]) -> int:
+    """About how many bytes of text there are: what is compressed becomes four times as much."""
+    return sum(source.size * (_COMPRESSED_RATIO if source.is_compressed else 1) for source in sources)
 
 
 def unread(paths: Sequence[str], spool: Path, column: str = "text") -> list[str]:

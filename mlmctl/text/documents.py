@@ -34,6 +34,8 @@ class Documents:
     def __init__(self, sources: Sequence[Source], config: CorpusConfig, emit: Emit, stage: str) -> None:
         self.tally = Tally()
         self.unit: str = config.unit
+        self.file = 0
+        """Number of the source that the last document came from."""
         self._sources, self._config, self._emit, self._stage = sources, config, emit, stage
         self._num_text_lines = 0
         prose = [source for source in sources if source.format == "text"]
@@ -55,7 +57,7 @@ class Documents:
         """
         total = sum(source.size for source in self._sources)
         done = 0
-        for source in self._sources:
+        for self.file, source in enumerate(self._sources):  # noqa: B020
             at_byte = self._progress(done, total)
             for document in self._read(source, at_byte):
                 text = document.strip()

@@ -38,6 +38,11 @@ class Packer:
         self._block = np.zeros(0, self.dtype)
         self._starts = np.zeros(0, bool)
 
+    @property
+    def used(self) -> int:
+        """Places of the block being filled that are taken."""
+        return self._used
+
     def add(
         self, ids: Ids, lengths: Ids, is_start: NDArray[np.bool_]
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import draws, near_duplicates, sorting
+from .earlier import DROPPED, TRAIN, VALID
 from .parts import Part
 
-DROPPED, TRAIN, VALID = 0, 1, 2
+__all__ = ["DROPPED", "TRAIN", "VALID", "Fates", "decide"]
 
 
 @dataclass

@@ -1,7 +1,7 @@
-"""How text is cut before it is tokenized: into stretches that do not see each other, and into words.
+"""How text is cut before it is tokenized: into units that do not see each other, and into words.
 
 Where nothing in a tokenizer reaches across white space, words are counted, and encoded, once for each
-distinct stretch of text and not once for each time it occurs. Which tokenizers are so is decided here,
+distinct unit of text and not once for each time it occurs. Which tokenizers are so is decided here,
 by what they are made of.
 """
 
@@ -11,24 +11,32 @@ import re
 import string
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+import numpy as np
 from tokenizers import Tokenizer, models
 
-from . import bytelevel
+from . import bytelevel, workers
 from .pieces import described, kinds
 
 MAX_WORD = 100
 """Characters: for WordPiece a longer word is `[UNK]`."""
 
-_MAX_STRETCHES = 2**18
-_MAX_CHARACTERS = 2**25
 _MAX_WORDS = 2**19
+_MAX_CHARACTERS = 2**25
 _BATCH = 2**22
+"""Characters that are counted at once; what is forgotten follows from it, and never from who counted."""
+
 _WHITE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 """White space as the library's expressions know it; Python's own `\\s` has four characters more."""
+
+_MARKS = r"!-/:-@\[-`{-~"
+_is_plain = re.compile(r"[ -~\t\n\r]*").fullmatch
+"""Whether a text is printable ASCII and the usual white space: then it is cut without the library."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +44,10 @@ class Cut:
     """How the text of one kind of tokenizer may be cut."""
 
     stretches: Callable[[str], list[str]]
-    """A document in stretches that are tokenized as if each were alone; some may be empty."""
-    ascii_words: Callable[[str], list[str]] | None = None
-    """The words of a stretch of printable ASCII, ten times faster than a call of the library."""
+    """A document in stretches, some perhaps empty, that are tokenized as if each were alone; neighbours
+    that are plain may come as one."""
+    plain_words: Callable[[str], list[str]] | None = None
+    """The words of a plain stretch, ten times faster than a call of the library."""
     space: str = " "
     """How the vocabulary writes a space."""
     max_word: int = MAX_WORD
@@ -46,30 +55,48 @@ class Cut:
     lowers: bool = False
     """Whether upper case is made lower case before words are cut (`DON'T`, `don't`)."""
 
-    def words(self, stretch: str) -> list[str] | None:
-        """The normalised words of a stretch of printable ASCII, None for any other."""
-        if self.ascii_words is None or not (stretch.isascii() and stretch.isprintable()):
-            return None
-        return self.ascii_words(stretch.lower() if self.lowers else stretch)
+    def units(self, document: str) -> list[str]:
+        """A document in pieces that are tokenized as if each were alone: words where it is plain.
+
+        The time is linear in the length, whatever it holds: no expression reads anything twice.
+        """
+        if self.plain_words is None:
+            return [document]
+        if _is_plain(document):
+            return self.plain_words(document.lower() if self.lowers else document)
+        units: list[str] = []
+        for stretch in self.stretches(document):
+            if _is_plain(stretch):
+                units += self.plain_words(stretch.lower() if self.lowers else stretch)
+            else:
+                units.append(stretch)
+        return units
+
+    def is_word(self, unit: str) -> bool:
+        """Whether a unit is a word as it stands; of any other the library knows the words."""
+        return self.plain_words is not None and unit.isascii() and unit.isprintable()
 
 
-def _between_blanks(document: str) -> list[str]:
-    return document.replace("\n", " ").replace("\t", " ").split(" ")
-
-
-BLANKS = Cut(_between_blanks, re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]").findall)
+BLANKS = Cut(
+    re.compile(r"(?:[!-~]*+[ \t\n\r])++|[^ \t\n\r]++").findall,
+    re.compile(rf"[A-Za-z0-9]+|[{_MARKS}]").findall,
+)
 """BERT's: white space separates and is lost, a punctuation mark is a word."""
 
 BYTE_LEVEL = Cut(
-    re.compile(rf" ?[^{_WHITE}]+|[{_WHITE}]+(?![^{_WHITE}])|[{_WHITE}]").findall,
-    re.compile(r"'(?:[stmd]|re|ve|ll)| ?[A-Za-z]+| ?[0-9]+| ?[!-/:-@\[-`{-~]+| +").findall,
+    re.compile(
+        rf"(?:[ \t\n\r]*+[!-~]++(?![^{_WHITE}]))++| ?[^{_WHITE}]+|[{_WHITE}]+(?![^{_WHITE}])|[{_WHITE}]"
+    ).findall,
+    re.compile(
+        rf"'(?:[stmd]|re|ve|ll)| ?[A-Za-z]+| ?[0-9]+| ?[{_MARKS}]+|[ \t\n\r]+(?![!-~])|[ \t\n\r]"
+    ).findall,
     space=bytelevel.SPACE,
     max_word=4 * MAX_WORD,
 )
 """GPT-2's: a space goes with the word after it, further white space is a word."""
 
 WHOLE = Cut(lambda document: [document])
-"""Nothing is known: a document is one stretch."""
+"""Nothing is known: a document is one unit."""
 
 _LOCAL = {
     BLANKS: {"Sequence", "NFC", "NFD", "NFKC", "NFKD", "BertNormalizer", "Lowercase", "StripAccents"},
@@ -104,7 +131,7 @@ class WordCounter:
     """Counts the words a tokenizer would see, as its vocabulary writes them, in bounded memory.
 
     When there are too many, the rarest are forgotten; among equals a hash of the word decides, so that
-    what is left of them is a fair sample, the same one every time.
+    what is left of them is a fair sample, the same one every time, however many processes count.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -114,22 +141,17 @@ class WordCounter:
         """Occurrences of words that are too long to be learned from."""
         self.num_forgotten = 0
         """Occurrences of words that were dropped to bound the memory."""
-        self._cut = cut_of(tokenizer)
-        normalizer, splitter = tokenizer.normalizer, tokenizer.pre_tokenizer
-        self._normalize: Callable[[str], str] = normalizer.normalize_str if normalizer else str
-        self._split = splitter.pre_tokenize_str if splitter else lambda text: [(text, None)]
-        self._stretches: Counter[str] = Counter()
+        self._tokenizer = tokenizer
 
-    def count(self, documents: Iterable[str]) -> None:
-        size = 0
-        for document in documents:
-            self._stretches.update(self._cut.stretches(document))
-            size += len(document)
-            if size >= _BATCH:
-                size = 0
-                if len(self._stretches) > _MAX_STRETCHES or _size(self._stretches) > _MAX_CHARACTERS:
-                    self._flush()
-        self._flush()
+    def count(self, documents: Iterable[str], num_workers: int = 1) -> None:
+        setup = partial(_Batch, self._tokenizer)
+        with closing(workers.in_order(setup, _batches(documents), num_workers)) as counted:
+            for words, num_long in counted:
+                self.words.update(words)
+                self.num_words += words.total() + num_long
+                self.num_long += num_long
+                if len(self.words) > _MAX_WORDS or _size(self.words) > _MAX_CHARACTERS:
+                    self._forget()
 
     def measure(self, model: models.Model, unk: int) -> tuple[float, float]:
         """(tokens a word, share of tokens that are `unk`) of the words that were not forgotten."""
@@ -145,33 +167,61 @@ class WordCounter:
             num_unknown += self.num_long
         return round(num_tokens / max(1, num_words), 4), round(num_unknown / max(1, num_tokens), 6)
 
-    def _flush(self) -> None:
-        for stretch, count in self._stretches.items():
-            words = self._words(stretch)
-            self.num_words += count * len(words)
-            for word in words:
-                if len(word) <= self._cut.max_word:
-                    self.words[word] += count
-                else:
-                    self.num_long += count
-        self._stretches.clear()
-        if len(self.words) > _MAX_WORDS or _size(self.words) > _MAX_CHARACTERS:
-            self._forget()
-
-    def _words(self, stretch: str) -> list[str]:
-        words = self._cut.words(stretch)
-        if words is None:
-            return [word for word, _ in self._split(self._normalize(stretch))]
-        return [word.replace(" ", self._cut.space) for word in words]
-
     def _forget(self) -> None:
         """Keep the most frequent words, as many as fill half the room."""
-        ranked = sorted(self.words, key=lambda word: (-self.words[word], zlib.crc32(word.encode()), word))
-        size = 0
-        for rank, word in enumerate(ranked):
-            size += len(word)
-            if rank >= _MAX_WORDS // 2 or size > _MAX_CHARACTERS // 2:
-                self.num_forgotten += self.words.pop(word)
+        words = list(self.words)
+        counts = np.fromiter(self.words.values(), np.int64, len(words))
+        sizes = np.fromiter(map(len, words), np.int64, len(words))
+        hashes = np.fromiter((zlib.crc32(word.encode()) for word in words), np.int64, len(words))
+        # Words of the same count and hash stay in the order in which they came, which is that of the text.
+        order = np.lexsort((hashes, -counts))
+        is_kept = np.cumsum(sizes[order]) <= _MAX_CHARACTERS // 2
+        is_kept[_MAX_WORDS // 2 :] = False
+        self.num_forgotten += int(counts[order[~is_kept]].sum())
+        for i in order[~is_kept].tolist():
+            del self.words[words[i]]
+
+
+class _Batch:
+    """Counts the words of one batch of documents: (how often each occurs, how many are too long)."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._cut = cut_of(tokenizer)
+        normalizer, splitter = tokenizer.normalizer, tokenizer.pre_tokenizer
+        self._normalize: Callable[[str], str] = normalizer.normalize_str if normalizer else str
+        self._split = splitter.pre_tokenize_str if splitter else lambda text: [(text, None)]
+
+    def __call__(self, documents: list[str]) -> tuple[Counter[str], int]:
+        units: Counter[str] = Counter()
+        for document in documents:
+            units.update(self._cut.units(document))
+        words: Counter[str] = Counter()
+        num_long = 0
+        for unit, count in units.items():
+            for word in self._words(unit):
+                if len(word) <= self._cut.max_word:
+                    words[word] += count
+                else:
+                    num_long += count
+        return words, num_long
+
+    def _words(self, unit: str) -> list[str]:
+        if self._cut.is_word(unit):
+            return [unit.replace(" ", self._cut.space)]
+        return [word for word, _ in self._split(self._normalize(unit))]
+
+
+def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for document in documents:
+        batch.append(document)
+        size += len(document)
+        if size >= _BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _size(texts: Iterable[str]) -> int:
