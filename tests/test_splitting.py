@@ -41,8 +41,8 @@ def test_first_occurrences_are_those_of_a_set(
     assert not list(tmp_path.glob("bucket-*"))
 
 
-def made(texts: list[str], tokenizer: Path, folder: Path) -> list[parts.Part]:
-    return list(parts.make(texts, lambda: 0, tokenizer, folder / "parts"))
+def made(texts: list[str], tokenizer: Path, folder: Path, signed_by: str = "") -> list[parts.Part]:
+    return list(parts.make(texts, lambda: 0, tokenizer, folder / "parts", signed_by=signed_by))
 
 
 def test_the_split_follows_the_content(tokenizer: Path, tmp_path: Path) -> None:
@@ -101,24 +101,28 @@ def test_parts_are_found_again_and_damaged_ones_made_again(
     assert np.array_equal(starts, encoder.encode(texts).is_start)
 
 
-def test_parts_without_signatures_are_not_taken_for_parts_with(encoder: Encoder, tmp_path: Path) -> None:
+def test_parts_without_signatures_are_not_taken_for_parts_with(tokenizer: Path, tmp_path: Path) -> None:
     texts = ["the text of words", "a text"]
-    plain = list(parts.make(texts, encoder, "hash", tmp_path))
-    signed = list(parts.make(texts, encoder, "hash", tmp_path, near_duplicates.method()))
-    other = list(parts.make(texts, encoder, "hash", tmp_path, "another library"))
-    assert len({part.folder for part in (*plain, *signed, *other)}) == 3
-    assert not (plain[0].folder / "signatures.npy").exists()
+    plain, signed, other = (
+        made(texts, tokenizer, tmp_path, signed_by)
+        for signed_by in ("", near_duplicates.method(), "another library")
+    )
+    assert len({part.path for part in (*plain, *signed, *other)}) == 3
+    assert plain[0].key == signed[0].key  # of the ids, by which blocks give them back
+    with pytest.raises((EOFError, ValueError)):
+        plain[0].signatures()
     assert np.array_equal(signed[0].signatures(), near_duplicates.signatures(texts))
+    assert np.array_equal(plain[0].ids(), signed[0].ids())
 
 
-def test_near_duplicates_are_dropped_and_counted_once(encoder: Encoder, tmp_path: Path) -> None:
+def test_near_duplicates_are_dropped_and_counted_once(tokenizer: Path, tmp_path: Path) -> None:
     text = " ".join(f"word{i}" for i in range(100))
     texts = [text, text, text + " more", "another text", text.upper() + " \x01", "\x01\x02"]
-    made = list(parts.make(texts, encoder, "hash", tmp_path / "parts", near_duplicates.method()))
-    fates = decide(made, 0.01, tmp_path / "scratch", 0.8)
+    signed = made(texts, tokenizer, tmp_path, near_duplicates.method())
+    fates = decide(signed, 0.01, tmp_path / "scratch", 0.8)
     assert (fates.num_duplicates, fates.num_near_duplicates, fates.num_without_tokens) == (1, 2, 1)
     assert [bool(fate) for fate in fates.of] == [True, False, False, True, False, False]
-    assert decide(made, 0.01, tmp_path / "scratch").num_near_duplicates == 0
+    assert decide(signed, 0.01, tmp_path / "scratch").num_near_duplicates == 0
 
 
 def test_an_array_grows_and_is_read_back(tmp_path: Path) -> None:
