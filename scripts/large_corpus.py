@@ -1,7 +1,7 @@
 """What `tokenizer` and `mask` take as the text grows: `python scripts/large_corpus.py FOLDER TEXT...`
 
-For each file of text (made by `scripts/make_corpus.py`; also `.gz`, which is then piped in through zcat) both
-stages run in a run folder of their own, made anew below FOLDER and deleted. Prints a Markdown table: wall
+For each file of text (made by `scripts/make_corpus.py`) both stages run in a run folder of their own, made
+anew below FOLDER and deleted; a `.gz` is piped through zcat into `mask -`, which does both at once. Prints a Markdown table: wall
 and CPU seconds, MB of text a second, most memory of all processes together, most disk at a time (run folder,
 spooled input included) and what stays as artifacts, both for each byte of text.
 """
@@ -35,7 +35,7 @@ def main() -> None:
         shutil.rmtree(run, ignore_errors=True)
         is_piped = text.endswith(".gz")
         size = _text_bytes(text)
-        for stage in ("tokenizer", "mask"):
+        for stage in ("mask",) if is_piped else ("tokenizer", "mask"):
             corpus = "-" if is_piped else shlex.quote(text)
             pipe = f"zcat {shlex.quote(text)} | " if is_piped else ""
             program = f"{shlex.quote(sys.executable)} -m mlmctl"

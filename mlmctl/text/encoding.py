@@ -8,7 +8,7 @@ as fast on one thread as the library. Other tokenizers go through the library.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from . import pieces
 from .imported import library
 from .specials import Specials
 from .vocabulary import special_ids
-from .words import WHOLE, cut_of
+from .words import WHOLE, batches, cut_of
 
 _MAX_UNITS = 2**19
 _MAX_CHARACTERS = 2**25
@@ -54,7 +54,7 @@ class Encoder:
 
     def encode(self, documents: Sequence[str]) -> Encoded:
         encode = self._by_library if self._cut is WHOLE else self._by_table
-        done = [encode(some) for some in _some(documents)]
+        done = [encode(some) for some in batches(documents, _AT_ONCE)]
         if len(done) == 1:
             return done[0]
         return Encoded(
@@ -125,20 +125,6 @@ class _Numbers(dict[str, int]):
         number = self[unit] = len(self)
         self.new.append(unit)
         return number
-
-
-def _some(documents: Sequence[str]) -> Iterator[list[str]]:
-    """The documents in groups of about `_AT_ONCE` characters."""
-    group: list[str] = []
-    size = 0
-    for document in documents:
-        group.append(document)
-        size += len(document)
-        if size >= _AT_ONCE:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
 
 
 def _changes(words: list[int | None]) -> list[bool]:

@@ -145,7 +145,7 @@ class WordCounter:
 
     def count(self, documents: Iterable[str], num_workers: int = 1) -> None:
         setup = partial(_Batch, self._tokenizer)
-        with closing(workers.in_order(setup, _batches(documents), num_workers)) as counted:
+        with closing(workers.in_order(setup, batches(documents, _BATCH), num_workers)) as counted:
             for words, num_long in counted:
                 self.words.update(words)
                 self.num_words += words.total() + num_long
@@ -211,13 +211,14 @@ class _Batch:
         return [word for word, _ in self._split(self._normalize(unit))]
 
 
-def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
+def batches(documents: Iterable[str], num_characters: int) -> Iterator[list[str]]:
+    """The documents in batches of about so many characters."""
     batch: list[str] = []
     size = 0
     for document in documents:
         batch.append(document)
         size += len(document)
-        if size >= _BATCH:
+        if size >= num_characters:
             yield batch
             batch, size = [], 0
     if batch:
