@@ -1,9 +1,9 @@
 """What `tokenizer` and `mask` take as the text grows: `python scripts/large_corpus.py FOLDER TEXT...`
 
 For each file of text (made by `scripts/make_corpus.py`) both stages run in a run folder of their own, made
-anew below FOLDER and deleted; a `.gz` is piped through zcat into `mask -`, which does both at once. Prints a Markdown table: wall
-and CPU seconds, MB of text a second, most memory of all processes together, most disk at a time (run folder,
-spooled input included) and what stays as artifacts, both for each byte of text.
+anew below FOLDER and deleted; a `.gz` is piped through zcat into `mask -`, which does both at once. Prints a
+Markdown table: wall and CPU seconds, MB of text a second, most memory of all processes together, most disk
+at a time (run folder, spooled input included) and what stays as artifacts, both for each byte of text.
 """
 
 from __future__ import annotations
