@@ -74,13 +74,19 @@ def test_no_worker_outlives_the_iterator() -> None:
             os.kill(pid, 0)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_worker_outlives_a_parent_that_is_killed(number: int) -> None:
     command = [sys.executable, str(Path(__file__).with_name("jobs.py"))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as parent:
         assert parent.stdout is not None
+        assert parent.stderr is not None
         pids = [int(parent.stdout.readline()) for _ in range(2)]
-        parent.send_signal(number)
+        if number == signal.SIGINT:  # as a terminal sends it, to all
+            os.killpg(parent.pid, number)
+        else:
+            parent.send_signal(number)
+        assert "_serve" not in parent.stderr.read()  # the workers said nothing
     deadline = time.monotonic() + 30
     while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)
