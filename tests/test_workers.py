@@ -71,6 +71,7 @@ def is_blocked(pid: int, number: int) -> bool:
     return bool(int(blocked, 16) >> (number - 1) & 1)
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="signal masks are read from /proc")
 def test_no_worker_outlives_the_iterator() -> None:
     with closing(workers.in_order(Squares, range(20, 99), 2)) as results:
         pids = {next(results)[1] for _ in range(9)}
@@ -213,3 +214,16 @@ def test_other_blocks_of_the_same_text_are_not_tokenized_again(tmp_path: Path, s
     run.notes.clear()
     run.blocks("other", previous="after")
     assert not [note for note in run.notes if "were tokenized" in note]  # the vocabulary is another
+
+
+def test_a_copy_of_a_file_shares_its_parts(tmp_path: Path, small_parts: None) -> None:
+    run = Run(tmp_path, {"a.txt": some_text(1), "b.txt": some_text(1)})
+    run.tokenizer()
+    run.blocks("before")
+    keys = np.load(tmp_path / "out/before/parts.keys.npy")
+    half = len(keys) // 2
+    assert (keys[:half] == keys[half:]).all()
+    (tmp_path / "b.txt").unlink()
+    after = run.blocks("after", previous="before")
+    assert run.num_encoded() == 0  # the copy was dropped, not the first
+    assert after == run.blocks("fresh")
