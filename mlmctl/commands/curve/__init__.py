@@ -1,0 +1,177 @@
+"""`mlmctl curve`: is pretraining worth it on this data, and worth how many labels?
+
+Fine-tunes the encoder, the same model from scratch and whatever it is compared with at growing numbers of
+labels, each with several seeds, and measures all on one test set. What a bag of words gets is drawn beside.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ... import extras
+from ...artifact import MANIFEST, read_manifest
+from ...config import FinetuneConfig, RuntimeConfig
+from ...errors import UsageError
+from ...events import Emit, Progress
+from ...measure import efficiency
+from ...storage import write_file
+from ...tasks.adapted import TASKS
+from . import plot
+from .points import HEADLINES, Measurer, Start, all_points, label_counts
+
+PRETRAINED, SCRATCH, WORDS = "pretrained", "from scratch", "TF-IDF"
+_TOLD_AT = 1_000
+"""Labels: at the measured number nearest to this one the verdict is given."""
+
+
+def run(
+    folder: Path,
+    encoder: Path,
+    config: FinetuneConfig,
+    test: Path,
+    against: Sequence[Path],
+    quick: bool,
+    runtime: RuntimeConfig,
+    emit: Emit,
+) -> dict[str, Any]:
+    """Measure all points that are not there yet; write curve.json, curve.csv and curve.svg into `folder`.
+
+    Returns what curve.json holds: `table` (rows {labels, num_seeds, mean, deviation, low, high} of each
+    start), `worth` (for each number of labels) and `verdict`, one sentence.
+    Raises what the stages raise; UsageError where the extra is missing.
+    """
+    for module in ("sklearn", "matplotlib"):
+        extras.load(module, "curve", "curves")
+    starts = _starts(encoder, against, config.task)
+    task = TASKS[config.task]
+    data = task.read(Path(config.data), config, emit)
+    counts = label_counts(len(task.trainable(data)), quick)
+    measurer = Measurer.open(folder, starts, config, test, runtime, emit)
+    todo, results = all_points(starts, counts, quick), []
+    for number, point in enumerate(todo):
+        detail = f"{point.start.name}, {point.labels:,} labels, seed {point.seed}"
+        emit(Progress("curve", number, len(todo), "points", detail))
+        results.append(measurer.measure(point))
+    table = {start.name: _rows([r for r in results if r["start"] == start.name]) for start in starts}
+    worths = _worths(results, counts)
+    found = {
+        "task": config.task,
+        "score": HEADLINES[config.task],
+        "encoder": str(encoder),
+        "corpus": _corpus(encoder),
+        "table": table,
+        "worth": [_finite(asdict(each)) for each in worths],
+        "verdict": verdict(worths, _corpus(encoder), counts[-1]),
+        "seconds": round(sum(result["seconds"] for result in results), 1),
+    }
+    _write(folder, found, results)
+    return found
+
+
+def verdict(worths: Sequence[efficiency.Worth], corpus: str, most: int) -> str:
+    """One sentence: what pretraining is worth at the number of labels nearest to 1,000."""
+    at = min(worths, key=lambda each: abs(math.log(each.labels / _TOLD_AT)))
+    start, beyond = f"pretraining on {corpus}", f"more than all {most:,}"
+
+    def shown(number: float) -> str:
+        if number < 10:
+            return "fewer than ten"
+        return beyond if math.isinf(number) else f"{_rounded(number):,}"
+
+    interval = f"95 %: {shown(at.low)} to {shown(at.high)}"
+    if at.equivalent <= at.labels:
+        return (
+            f"{start} is worth nothing at {at.labels:,} labels: from scratch the same takes "
+            f"{shown(at.equivalent)} labels ({interval})"
+        )
+    gain = (
+        "" if math.isinf(at.equivalent) else f": worth about {_rounded(at.equivalent - at.labels):,} labels"
+    )
+    doubt = "" if at.low > at.labels else "; that it is worth nothing cannot be ruled out"
+    return (
+        f"{start}, {at.labels:,} labels do as well as {shown(at.equivalent)} from scratch ({interval})"
+        f"{gain}{doubt}"
+    )
+
+
+def _starts(encoder: Path, against: Sequence[Path], task: str) -> list[Start]:
+    starts = [Start(PRETRAINED, encoder), Start(SCRATCH, encoder, from_scratch=True)]
+    if HEADLINES[task] == "accuracy":
+        starts.append(Start(WORDS, None))
+    names = {start.name for start in starts}
+    for path in against:
+        name = path.resolve().name if path.resolve().name != "pretrain" else path.resolve().parent.name
+        if name in names:
+            raise UsageError("usage.against", f"two starts are called {name}", where=str(path))
+        names.add(name)
+        starts.append(Start(name, path))
+    return starts
+
+
+def _rows(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    rows = []
+    for count in sorted({result["labels"] for result in results}):
+        scores = [result["score"] for result in results if result["labels"] == count]
+        rows.append(
+            {
+                "labels": count,
+                "num_seeds": len(scores),
+                "mean": round(float(np.mean(scores)), 6),
+                "deviation": round(float(np.std(scores, ddof=1)), 6) if len(scores) > 1 else None,
+                "low": min(scores),
+                "high": max(scores),
+            }
+        )
+    return rows
+
+
+def _worths(results: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> list[efficiency.Worth]:
+    def scores(start: str) -> list[list[float]]:
+        return [
+            [r["score"] for r in results if (r["start"], r["labels"]) == (start, count)] for count in counts
+        ]
+
+    ours, others = scores(PRETRAINED), scores(SCRATCH)
+    return [efficiency.worth(counts, ours, others, index) for index in range(len(counts))]
+
+
+def _corpus(encoder: Path) -> str:
+    """What the encoder learned from, by the names of its files; its own name where that is not known."""
+    for name in ("mask/blocks", "tokenizer"):
+        beside = encoder.parent / name
+        if encoder.name == "pretrain" and (beside / MANIFEST).exists():
+            paths = read_manifest(beside).details.get("corpus", [])
+            names = [Path(path).name for path in paths[:3]]
+            if names:
+                return ", ".join(names) + (" and others" if len(paths) > len(names) else "")
+    return encoder.resolve().name
+
+
+def _rounded(number: float) -> int:
+    """To two digits: more are never known."""
+    digits = max(0, math.floor(math.log10(max(number, 1))) - 1)
+    return int(round(number / 10**digits) * 10**digits)
+
+
+def _finite(worth: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity: null is beyond all labels."""
+    return {name: None if math.isinf(value) else round(value, 1) for name, value in worth.items()}
+
+
+def _write(folder: Path, found: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["start", "labels", "seed", "score", "seconds"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(results)
+    write_file(folder / "curve.csv", text.getvalue().encode())
+    plot.draw(found["table"], found["score"], folder / "curve.svg")
+    write_file(folder / "curve.json", json.dumps(found, indent=1, ensure_ascii=False).encode() + b"\n")

@@ -1,0 +1,182 @@
+"""The points of a label-efficiency curve: which there are, and how one is measured and kept.
+
+A point is a start (pretrained, from scratch, ...), a number of labels and a seed. It is measured by the two
+stages that the command line uses, in a scratch run folder, and kept as one small file: a curve that was
+interrupted goes on with the point it was at, and a point that is there is not measured again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...artifact import digest
+from ...config import EvaluateConfig, FinetuneConfig, RuntimeConfig
+from ...events import Emit, Event, Note, silent
+from ...pipeline import evaluate_node, execute, finetune_node, inputs
+from ...storage import HashCache, write_file
+from . import tfidf
+
+HEADLINES = {"sentiment": "accuracy", "classify": "accuracy", "tags": "f1", "qa": "f1"}
+"""The score of each task that the curve shows."""
+
+_FEWEST, _GROWTH = 8, 4
+_SEEDS = ((1_000, 5), (10_000, 3))  # up to so many labels, so many seeds; above, one
+_QUICK_MOST, _QUICK_GROWTH, _QUICK_SEEDS = 2_048, 16, 2
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a model is made from before it sees a label."""
+
+    name: str
+    encoder: Path | None
+    """None: no encoder at all but a bag of words."""
+    from_scratch: bool = False
+
+
+@dataclass(frozen=True)
+class Point:
+    """One training of one start."""
+
+    start: Start
+    labels: int
+    seed: int
+
+
+def label_counts(num_examples: int, quick: bool = False) -> list[int]:
+    """8, 32, 128, ... and all there are; with `quick` 8, 128, 2048 at most."""
+    growth = _QUICK_GROWTH if quick else _GROWTH
+    most = min(num_examples, _QUICK_MOST) if quick else num_examples
+    counts, count = [], _FEWEST
+    while count < most:
+        counts.append(count)
+        count *= growth
+    if len(counts) > 1 and most < 1.5 * counts[-1]:
+        counts.pop()  # all there are is hardly more
+    return [*counts, most]
+
+
+def num_seeds(count: int, quick: bool = False) -> int:
+    """How often a number of labels is measured: few labels scatter, many cost time."""
+    seeds = next((seeds for most, seeds in _SEEDS if count <= most), 1)
+    return min(seeds, _QUICK_SEEDS) if quick else seeds
+
+
+def all_points(starts: Sequence[Start], counts: Sequence[int], quick: bool = False) -> list[Point]:
+    """All points, cheap ones first, so that an early look shows something of every start."""
+    return [
+        Point(start, count, seed)
+        for count in counts
+        for seed in range(num_seeds(count, quick))
+        for start in starts
+    ]
+
+
+@dataclass(frozen=True)
+class Measurer:
+    """Measures points into a folder of results."""
+
+    folder: Path
+    task: str
+    train: Path
+    test: Path
+    fingerprints: dict[str, str]
+    """Of training data, test data and, by its name, every encoder."""
+    config: FinetuneConfig
+    """What all points have in common."""
+    runtime: RuntimeConfig
+    emit: Emit
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        starts: Sequence[Start],
+        config: FinetuneConfig,
+        test: Path,
+        runtime: RuntimeConfig,
+        emit: Emit,
+    ) -> Measurer:
+        """Hash what the points depend on: data and encoders (verified where they are ours)."""
+        cache = HashCache(None)
+        train = Path(config.data)
+        prints = {"train": cache.sha256(train), "test": cache.sha256(test)}
+        prints |= {start.name: inputs.model(start.encoder, cache) for start in starts if start.encoder}
+        return cls(folder, config.task, train, test, prints, config, runtime, emit)
+
+    def measure(self, point: Point) -> dict[str, Any]:
+        """The result of a point, {start, labels, seed, score, seconds}: read if it is there, else made."""
+        path = self._path(point)
+        try:
+            kept: dict[str, Any] = json.loads(path.read_bytes())
+            return kept
+        except (OSError, ValueError):
+            pass
+        began = time.monotonic()
+        score = self._by_words(point) if point.start.encoder is None else self._by_stages(point)
+        result = {
+            "start": point.start.name,
+            "labels": point.labels,
+            "seed": point.seed,
+            "score": score,
+            "seconds": round(time.monotonic() - began, 3),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, json.dumps(result, indent=1).encode() + b"\n")
+        return result
+
+    def _path(self, point: Point) -> Path:
+        config = self._finetune(point).key_fields()
+        known = {name: self.fingerprints.get(name) for name in ("train", "test", point.start.name)}
+        key = digest([point.start.name if point.start.encoder is None else "", config, known])
+        return self.folder / "points" / f"{point.start.name}-{point.labels}-{point.seed}-{key[:12]}.json"
+
+    def _finetune(self, point: Point) -> FinetuneConfig:
+        asked = {
+            "name": "model",
+            "model": str(point.start.encoder or ""),
+            "from_scratch": point.start.from_scratch,
+            "max_examples": point.labels,
+            "seed": point.seed,
+        }
+        return self.config.model_copy(update=asked)
+
+    def _by_stages(self, point: Point) -> float:
+        scratch = self.folder / "scratch"
+        adapt = self._finetune(point)
+        copied = {name: getattr(adapt, name) for name in ("text_column", "label_column", "tokens_column")}
+        copied |= {"tags_column": adapt.tags_column, "on_bad": adapt.on_bad, "task": self.task}
+        judge = EvaluateConfig(**copied, data=str(self.test), model=str(scratch / "finetune/model"))
+
+        def nodes(cache: HashCache) -> list[Any]:
+            return [
+                finetune_node(scratch, adapt, cache, silent),
+                evaluate_node(scratch, judge, cache, silent),
+            ]
+
+        force = ("finetune",) if self._is_of_another(scratch, point) else ()
+        *_, report = execute(scratch, nodes, runtime=self.runtime, emit=self._warnings, force=force)
+        score = float(report.manifest.metrics[HEADLINES[self.task]])
+        shutil.rmtree(scratch)
+        return score
+
+    def _is_of_another(self, scratch: Path, point: Point) -> bool:
+        """Whether the scratch folder holds the begun work of another point; it is marked with this one."""
+        mark = scratch / "point"
+        known = mark.read_text() if mark.exists() else ""
+        scratch.mkdir(parents=True, exist_ok=True)
+        write_file(mark, self._path(point).name.encode())
+        return known not in ("", self._path(point).name)
+
+    def _by_words(self, point: Point) -> float:
+        return tfidf.accuracy(self._finetune(point), self.test)
+
+    def _warnings(self, event: Event) -> None:
+        if not isinstance(event, Note):  # what is said of the data is the same for every point
+            self.emit(event)

@@ -1,0 +1,38 @@
+"""What a bag of words gets: TF-IDF of words and pairs of words, and logistic regression.
+
+The baseline that any pretrained model has to beat, from scikit-learn, which is an extra.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ... import extras
+from ...config import EvaluateConfig, FinetuneConfig
+from ...events import silent
+from ...tasks import labelled
+from ...tasks.adapted import TASKS
+
+_WHAT = "curves"
+
+
+def accuracy(config: FinetuneConfig, test: Path) -> float:
+    """Accuracy on `test` after the very examples that fine-tuning would be given."""
+    task = TASKS[config.task]
+    data = task.read(Path(config.data), config, silent)
+    data = data.take(task.trainable(data))
+    learned = data.take(task.sample(data, config.max_examples or len(data), config.seed))
+    asked = EvaluateConfig(task=config.task, text_column=config.text_column, label_column=config.label_column)
+    judged = labelled.read(test, asked, silent, data.names)
+    text, linear, pipeline = (
+        extras.load(f"sklearn.{name}", "curve", _WHAT)
+        for name in ("feature_extraction.text", "linear_model", "pipeline")
+    )
+    model = pipeline.make_pipeline(
+        text.TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+        linear.LogisticRegression(C=10.0, max_iter=1000),
+    )
+    model.fit(list(learned.texts), learned.labels)
+    return float(np.mean(model.predict(list(judged.texts)) == judged.labels))

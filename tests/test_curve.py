@@ -1,0 +1,148 @@
+"""Label-efficiency curves: what is read off them, and that they are measured, kept and continued."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import pytest
+from commands import Shell
+from encoders import make_data, make_encoder
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlmctl.commands import curve
+from mlmctl.commands.curve import points
+from mlmctl.config import FinetuneConfig, RuntimeConfig
+from mlmctl.errors import InterruptedRun
+from mlmctl.events import silent
+from mlmctl.measure.efficiency import Worth, equivalent, worth
+
+COUNTS = [8, 32, 128, 512]
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys)
+
+
+# what is read off a curve
+
+
+@given(st.lists(st.floats(0, 1), min_size=4, max_size=4, unique=True), st.integers(0, 3))
+def test_a_measured_score_is_worth_its_own_number_of_labels(scores: list[float], index: int) -> None:
+    rising = sorted(scores)
+    assert equivalent(COUNTS, rising, rising[index]) == pytest.approx(COUNTS[index])
+
+
+@given(st.lists(st.floats(0, 1), min_size=4, max_size=4), st.floats(0, 1), st.floats(0, 1))
+def test_a_better_score_is_never_worth_less(scores: list[float], one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    assert equivalent(COUNTS, scores, low) <= equivalent(COUNTS, scores, high) * (1 + 1e-9)
+
+
+def test_between_two_numbers_the_logarithm_counts() -> None:
+    assert equivalent(COUNTS, [0.5, 0.6, 0.7, 0.8], 0.65) == pytest.approx(64)
+    assert equivalent(COUNTS, [0.5, 0.6, 0.55, 0.8], 0.6) == pytest.approx(32)  # a dip is noise
+    assert equivalent(COUNTS, [0.5, 0.6, 0.7, 0.8], 0.81) == math.inf
+    assert equivalent(COUNTS, [0.5, 0.6, 0.7, 0.8], 0.4) == 0
+
+
+def test_the_interval_holds_the_spread_of_the_seeds() -> None:
+    others = [[0.5], [0.6], [0.7], [0.8]]
+    alone = worth(COUNTS, [[0.6]] * 4, others, 1)
+    assert (alone.low, alone.equivalent, alone.high) == pytest.approx((32, 32, 32))
+    spread = worth(COUNTS, [[0.6]] * 3 + [[0.5, 0.7]], others, 3)
+    assert spread.low == pytest.approx(8)
+    assert spread.equivalent == pytest.approx(32)
+    assert spread.high == pytest.approx(128)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (Worth(512, 1024, 700, 2000), "worth about 510 labels"),
+        (Worth(512, 1024, 300, 2000), "cannot be ruled out"),
+        (Worth(512, math.inf, 2000, math.inf), "more than all 5,000"),
+        (Worth(512, 200, 100, 300), "worth nothing at 512 labels"),
+    ],
+)
+def test_the_verdict_says_what_was_found(found: Worth, words: str) -> None:
+    sentence = curve.verdict([Worth(8, 8, 8, 8), found], "reviews.txt", 5000)
+    assert words in sentence
+    assert "reviews.txt" in sentence
+
+
+# which points there are
+
+
+@given(st.integers(2, 200_000), st.booleans())
+def test_numbers_of_labels_grow_to_all_there_are(num_examples: int, quick: bool) -> None:
+    counts = points.label_counts(num_examples, quick)
+    assert counts == sorted(set(counts))
+    assert counts[-1] == (min(num_examples, 2048) if quick else num_examples)
+    assert all(count >= 2 for count in counts)
+    assert len(counts) <= 9
+
+
+def test_few_labels_have_more_seeds() -> None:
+    assert [points.num_seeds(count) for count in (8, 1000, 1001, 10_000, 10_001)] == [5, 5, 3, 3, 1]
+    assert points.num_seeds(8, quick=True) == 2
+
+
+# measured, kept and continued
+
+
+def measured(folder: Path, encoder: Path, data: Path, test: Path) -> dict[str, object]:
+    config = FinetuneConfig(data=str(data), epochs=1.0, batch_size=8)
+    runtime = RuntimeConfig(threads=1)
+    return curve.run(folder, encoder, config, test, [], True, runtime, silent)
+
+
+def test_a_curve_is_measured_once_and_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = make_encoder(tmp_path / "pretrain")
+    data, test = make_data(tmp_path / "train.jsonl", 60), make_data(tmp_path / "test.jsonl", 40, seed=1)
+    monkeypatch.setattr(points, "_QUICK_SEEDS", 1)
+    by_stages, calls = points.Measurer._by_stages, []
+
+    def interrupted(self: points.Measurer, point: points.Point) -> float:
+        calls.append(point)
+        if len(calls) == 3:
+            raise InterruptedRun(15)
+        return by_stages(self, point)
+
+    monkeypatch.setattr(points.Measurer, "_by_stages", interrupted)
+    with pytest.raises(InterruptedRun):
+        measured(tmp_path / "curve", encoder, data, test)
+    first = measured(tmp_path / "curve", encoder, data, test)
+    assert len(calls) == 5  # four points of the two starts that are trained, one of them begun twice
+    assert measured(tmp_path / "curve", encoder, data, test) == first
+    assert len(calls) == 5
+    assert set(first["table"]) == {"pretrained", "from scratch", "TF-IDF"}
+    assert [row["labels"] for row in first["table"]["TF-IDF"]] == [8, 60]
+    assert first["table"]["TF-IDF"][-1]["mean"] > 0.85  # one telling word each
+    rows = list(csv.DictReader((tmp_path / "curve/curve.csv").read_text().splitlines()))
+    assert len(rows) == 6
+    assert json.loads((tmp_path / "curve/curve.json").read_text()) == first
+    assert (tmp_path / "curve/curve.svg").read_text().lstrip().startswith("<?xml")
+    assert not (tmp_path / "curve/scratch").exists()
+    make_data(data, 60, seed=5)  # other labels: nothing of before counts
+    measured(tmp_path / "curve", encoder, data, test)
+    assert len(calls) == 9
+
+
+def test_the_command_prints_a_table_and_a_sentence(tmp_path: Path, shell: Shell) -> None:
+    run = tmp_path / "run"
+    make_encoder(run / "pretrain")
+    data, test = make_data(tmp_path / "train.jsonl", 20), make_data(tmp_path / "test.jsonl", 20, seed=1)
+    given = ("curve", "--run", run, "--data", data, "--test", test, "--quick", "--threads", "1", "-q")
+    short = ("--set", "finetune.epochs=1")
+    outcome = shell(*given, *short)
+    assert outcome.code == 0, outcome.err
+    assert "from scratch" in outcome.out
+    assert "pretraining on" in outcome.out
+    assert shell(*given, *short, "--json").json["table"].keys() == {"pretrained", "from scratch", "TF-IDF"}
+    outcome = shell(*given, "--against", tmp_path / "none")
+    assert outcome.code == 5
