@@ -4,7 +4,8 @@
 from . import stages  # isort: skip
 from . import use  # isort: skip
 from . import look  # isort: skip
+from . import measure  # isort: skip
 from . import project  # isort: skip
 from .app import main
 
-__all__ = ["look", "main", "project", "stages", "use"]
+__all__ = ["look", "main", "measure", "project", "stages", "use"]

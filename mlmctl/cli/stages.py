@@ -33,7 +33,7 @@ FailUnder = Annotated[
 @options.command(app, "tokenizer", panel=_PANEL, flags=options.TOKENIZER, stage=True)
 def tokenizer(call: Call, corpus: Corpus = None) -> None:
     """Train a vocabulary on a corpus."""
-    show(call, _from_corpus(call, corpus, "tokenizer"))
+    show(call, from_corpus(call, corpus, "tokenizer"))
 
 
 @options.command(app, "mask", panel=_PANEL, flags=options.MASK, stage=True)
@@ -46,7 +46,7 @@ def mask(
     ] = None,
 ) -> None:
     """Pack a corpus into blocks and decide what is hidden."""
-    reports = _from_corpus(call, corpus, "mask")
+    reports = from_corpus(call, corpus, "mask")
     if reports is None:
         return
     from ..text import showing
@@ -64,7 +64,7 @@ def mask(
 @options.command(app, "pretrain", panel=_PANEL, flags=options.PRETRAIN, stage=True)
 def pretrain(call: Call, corpus: Corpus = None) -> None:
     """Learn an encoder from unlabelled text: tokenizer, mask and pretrain."""
-    show(call, _from_corpus(call, corpus, "pretrain"))
+    show(call, from_corpus(call, corpus, "pretrain"))
 
 
 @options.command(app, "finetune", panel=_PANEL, flags=options.FINETUNE, stage=True)
@@ -93,7 +93,8 @@ def evaluate(call: Call, fail_under: FailUnder = None) -> None:
     show(call, reports, limits(call, fail_under))
 
 
-def _from_corpus(call: Call, corpus: list[str] | None, until: str) -> list[StageReport] | None:
+def from_corpus(call: Call, corpus: list[str] | None, until: str) -> list[StageReport] | None:
+    """Bring the stages up to `until` up to date; None after `--dry-run`."""
     from ..pipeline import pretrain_nodes
 
     recipe = call.adopted()
