@@ -34,7 +34,7 @@ def speeds(sides: Sequence[Mapping[str, Any]], path: Path) -> None:
         for place, side in enumerate(sides):
             speed = side["tokens_per_second"]
             spread = [[speed["median"] - speed["min"]], [speed["max"] - speed["median"]]]
-            axes.barh(place, speed["median"], 0.6, color=_COLOURS[side["side"]])
+            axes.barh(place, speed["median"], 0.6, color=_COLOURS[side["side"]], alpha=0.6)
             axes.errorbar(speed["median"], place, xerr=spread, color=_GREY, capsize=3)
             axes.annotate(
                 f"{speed['median']:,.0f}",
@@ -47,6 +47,7 @@ def speeds(sides: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.invert_yaxis()
         axes.margins(x=0.15)
         axes.set_xlim(left=0)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.set_xlabel("training tokens a second")
 
 
@@ -65,7 +66,7 @@ def curves(race: Mapping[str, Any], path: Path) -> None:
         axes.set_xlim(left=0)
         axes.set_xlabel("seconds since the start, everything included")
         axes.set_ylabel("validation loss (nats a masked token)")
-        axes.legend()
+        axes.figure.legend(loc="outside upper center", ncols=2)
 
 
 @contextmanager
