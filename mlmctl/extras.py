@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Any
 
 from .errors import UsageError
@@ -13,8 +14,18 @@ def load(module: str, extra: str, what: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise UsageError(
-            "usage.missing-extra",
-            f"{what} need the package {module}, which is not installed",
-            hint=f"pip install 'mlmctl[{extra}]'",
-        ) from None
+        raise _missing(module, extra, what) from None
+
+
+def check(module: str, extra: str, what: str) -> None:
+    """Raise as `load` does, without importing the module: for those that another process will use."""
+    if importlib.util.find_spec(module) is None:
+        raise _missing(module, extra, what)
+
+
+def _missing(module: str, extra: str, what: str) -> UsageError:
+    return UsageError(
+        "usage.missing-extra",
+        f"{what} need the package {module}, which is not installed",
+        hint=f"pip install 'mlmctl[{extra}]'",
+    )

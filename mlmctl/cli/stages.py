@@ -31,7 +31,7 @@ Corpus = Annotated[
 @options.command(app, "tokenizer", panel=_PANEL, flags=options.TOKENIZER, stage=True)
 def tokenizer(call: Call, corpus: Corpus = None) -> None:
     """Train a vocabulary on a corpus."""
-    show(call, _from_corpus(call, corpus, "tokenizer"))
+    show(call, from_corpus(call, corpus, "tokenizer"))
 
 
 @options.command(app, "mask", panel=_PANEL, flags=options.MASK, stage=True)
@@ -44,7 +44,7 @@ def mask(
     ] = None,
 ) -> None:
     """Pack a corpus into blocks and decide what is hidden."""
-    reports = _from_corpus(call, corpus, "mask")
+    reports = from_corpus(call, corpus, "mask")
     if reports is None:
         return
     from ..text import showing
@@ -62,7 +62,7 @@ def mask(
 @options.command(app, "pretrain", panel=_PANEL, flags=options.PRETRAIN, stage=True)
 def pretrain(call: Call, corpus: Corpus = None) -> None:
     """Learn an encoder from unlabelled text: tokenizer, mask and pretrain."""
-    show(call, _from_corpus(call, corpus, "pretrain"))
+    show(call, from_corpus(call, corpus, "pretrain"))
 
 
 @options.command(app, "finetune", panel=_PANEL, flags=options.FINETUNE, stage=True)
@@ -96,7 +96,8 @@ def evaluate(
     show(call, call.execute(nodes), asked, markdown)
 
 
-def _from_corpus(call: Call, corpus: list[str] | None, until: str) -> list[StageReport] | None:
+def from_corpus(call: Call, corpus: list[str] | None, until: str) -> list[StageReport] | None:
+    """Bring the stages up to `until` up to date; None after `--dry-run`."""
     from ..pipeline import pretrain_nodes
 
     recipe = call.adopted()
