@@ -44,7 +44,7 @@ class Encoder:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.specials: Specials = special_ids(tokenizer)
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._begins_word = pieces.of(tokenizer).begins_word
         self._cut = cut_of(tokenizer)
         self._clear()
@@ -105,7 +105,7 @@ class Encoder:
     def _by_rows(self, texts: Sequence[str]) -> list[Row]:
         # Not `encode_batch_fast`, which knows no words.
         with library("tokenizer"):
-            encoded = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+            encoded = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [(encoding.ids, _changes(encoding.word_ids)) for encoding in encoded]
 
 
