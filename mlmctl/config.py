@@ -40,6 +40,16 @@ def _free(default: Any, **limits: Any) -> Any:
 Duration = Annotated[str, AfterValidator(_check_duration)]
 Rate = Annotated[float, Field(gt=0.0, le=0.95)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+def _check_similarity(value: float) -> float:
+    if 0.0 < value < 0.5:
+        raise ValueError("is 0 (off), or from 0.5 to 1")
+    return value
+
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Similarity = Annotated[float, Field(ge=0.0, le=1.0), AfterValidator(_check_similarity)]
 OnBad = Literal["fail", "skip"]
 Preset = Literal["tiny", "mini", "small", "base"]
 MaskUnit = Literal["token", "word", "span"]
@@ -75,6 +85,9 @@ class CorpusConfig(Table):
     text_column: str = "text"
     encoding: str = "utf-8"
     encoding_errors: Literal["strict", "replace"] = "strict"
+    min_words: int = Field(0, ge=0, le=2**20, description="of a document; shorter ones are dropped")
+    min_letters: Share = Field(0.0, description="share of its characters; others are dropped")
+    max_repetition: Share = Field(1.0, description="share of it in repeated lines; others are dropped")
 
 
 class TokenizerConfig(Table):
@@ -91,6 +104,7 @@ class MaskConfig(Table):
     """`[mask]`: packing into blocks, and the policy of what is hidden."""
 
     block_length: int = Field(128, ge=8, le=8192, description="tokens a block, specials included")
+    near_duplicates: Similarity = Field(0.0, description="similarity from which on they go; 0: all stay")
     valid_fraction: Fraction = Field(0.01, description="share of documents held out, by content hash")
     rate_start: Rate = Field(0.30, description="share of tokens masked before the decay begins")
     rate_end: Rate = Field(0.15, description="share masked at the end of the decay")

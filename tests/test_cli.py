@@ -119,6 +119,20 @@ def test_another_rate_or_unit_tokenizes_nothing_again(shell: Shell, tmp_path: Pa
     assert "mask.unit" in one_error(shell("mask", "--mask-unit", "sentence"), 2)
 
 
+def test_near_duplicates_and_filters_are_in_the_keys(shell: Shell, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.txt")
+    shell("mask", corpus, "--vocab-size", "100", "--block-length", "32")
+    made = shell("mask", "--near-duplicates", "0.8", "--json").json
+    assert [stage["status"] for stage in made["stages"]] == ["fresh", "ran", "ran"]
+    made = shell("mask", "--json").json  # nobody says it again, and it stays
+    assert [stage["status"] for stage in made["stages"]] == ["fresh"] * 3
+    made = shell("mask", "--near-duplicates", "0", "--set", "corpus.min_words=5", "--json").json
+    assert [stage["status"] for stage in made["stages"]] == ["ran"] * 3
+    assert made["metrics"]["num_near_duplicates"] == 0
+    assert "from 0.5 to 1" in one_error(shell("mask", "--near-duplicates", "0.3"), 2)
+    assert "dropped" in one_error(shell("mask", "--set", "corpus.min_words=5000"), 4)
+
+
 def test_a_pinned_tokenizer_is_used_as_it_is(shell: Shell, trained: Path, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "other.txt", 50)
     made = shell("mask", corpus, "--tokenizer", trained / "tokenizer", "--block-length", "16", "--json")

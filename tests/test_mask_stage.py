@@ -153,6 +153,33 @@ def test_fault_33_duplicates_are_removed_and_told(tmp_path: Path) -> None:
     assert "5 of 105" in str(few.events)
 
 
+def test_fault_33_near_duplicates_are_removed_on_request_and_told(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(WORDS, 60)) for _ in range(40)]
+    edited = [f"{text} and more" for text in texts[:10]]
+    world = World(tmp_path, "\n".join(texts + edited + texts[:3]) + "\n")
+    world.tokenizer()
+    metrics = world.blocks(CONFIG.model_copy(update={"near_duplicates": 0.8}))
+    assert (metrics["num_duplicates"], metrics["num_near_duplicates"]) == (3, 10)
+    assert metrics["num_train_documents"] + metrics["num_valid_documents"] == 40
+    assert "10 of 53 documents (18.9%) are near-duplicates (similarity 0.8 or more)" in world.warnings()
+    other = World(tmp_path / "off", (tmp_path / "corpus.txt").read_text())
+    other.tokenizer()
+    metrics = other.blocks()
+    assert metrics["num_train_documents"] + metrics["num_valid_documents"] == 50
+    assert not list((other.run / ".work").rglob("signatures.npy"))
+
+
+def test_what_filters_drop_is_in_the_blocks_facts(world: World) -> None:
+    corpus = CorpusConfig(min_words=10)
+    metrics = mask.run_blocks(CONFIG, corpus, world.stage("mask/blocks", "tokenizer"))
+    num_filtered = metrics["num_filtered"]["min_words"]
+    assert 20 < num_filtered < 80
+    assert metrics["num_documents"] == 200 - num_filtered
+    recorded = json.loads((world.run / "mask/blocks/blocks.json").read_text())
+    assert recorded["num_filtered"] == {"min_words": num_filtered}
+
+
 def test_fault_32_shorter_than_a_block_is_padded(tmp_path: Path) -> None:
     world = World(tmp_path, "the film was very good and the story was great with more of the actor in it\n")
     world.tokenizer()

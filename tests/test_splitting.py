@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlmctl.errors import ArtifactError
-from mlmctl.text import parts, splitting, vocabulary
+from mlmctl.text import near_duplicates, parts, sorting, vocabulary
 from mlmctl.text.encoding import Encoder
 from mlmctl.text.npy import Appender, open_array
 from mlmctl.text.splitting import TRAIN, VALID, decide, first_occurrences
@@ -96,6 +96,26 @@ def test_parts_are_found_again_and_damaged_ones_made_again(
     assert np.array_equal(starts, Encoder.encode(encoder, texts).is_start)
 
 
+def test_parts_without_signatures_are_not_taken_for_parts_with(encoder: Encoder, tmp_path: Path) -> None:
+    texts = ["the text of words", "a text"]
+    plain = list(parts.make(texts, encoder, "hash", tmp_path))
+    signed = list(parts.make(texts, encoder, "hash", tmp_path, near_duplicates.method()))
+    other = list(parts.make(texts, encoder, "hash", tmp_path, "another library"))
+    assert len({part.folder for part in (*plain, *signed, *other)}) == 3
+    assert not (plain[0].folder / "signatures.npy").exists()
+    assert np.array_equal(signed[0].signatures(), near_duplicates.signatures(texts))
+
+
+def test_near_duplicates_are_dropped_and_counted_once(encoder: Encoder, tmp_path: Path) -> None:
+    text = " ".join(f"word{i}" for i in range(100))
+    texts = [text, text, text + " more", "another text", text.upper() + " \x01", "\x01\x02"]
+    made = list(parts.make(texts, encoder, "hash", tmp_path / "parts", near_duplicates.method()))
+    fates = decide(made, 0.01, tmp_path / "scratch", 0.8)
+    assert (fates.num_duplicates, fates.num_near_duplicates, fates.num_without_tokens) == (1, 2, 1)
+    assert [bool(fate) for fate in fates.of] == [True, False, False, True, False, False]
+    assert decide(made, 0.01, tmp_path / "scratch").num_near_duplicates == 0
+
+
 def test_an_array_grows_and_is_read_back(tmp_path: Path) -> None:
     rows = np.arange(3000, dtype=np.uint16).reshape(-1, 3)
     with Appender(tmp_path / "a.npy", np.dtype(np.uint16), (3,)) as file:
@@ -113,4 +133,4 @@ def test_fault_47_an_array_of_objects_is_never_opened(tmp_path: Path) -> None:
 
 
 def test_the_bucket_size_keeps_memory_flat() -> None:
-    assert splitting._BUCKET * 24 <= 32 * 2**20
+    assert sorting.BUCKET * 24 <= 32 * 2**20

@@ -46,6 +46,12 @@ _FLAGS: dict[str, Flag] = {
     "block-length": Flag(("mask.block_length",), int, "Tokens a block."),
     "mask-rate": Flag(("mask.rate_start", "mask.rate_end"), float, "Share of tokens masked, constant."),
     "mask-unit": Flag(("mask.unit",), str, "What is hidden as a whole: token, word or span.", "NAME"),
+    "near-duplicates": Flag(
+        ("mask.near_duplicates",),
+        float,
+        "Drop documents so similar to an earlier one, e.g. 0.8 (0: off).",
+        "T",
+    ),
     "unit": Flag(("corpus.unit",), str, "A document is a line, a paragraph or a file (auto: looked up)."),
     "text-column": Flag(
         ("corpus.text_column",), str, "Column with the text, in files that have columns.", "NAME"
@@ -77,7 +83,7 @@ _FLAGS: dict[str, Flag] = {
 
 CORPUS = ("unit", "text-column", "encoding", "encoding-errors")
 TOKENIZER = (*CORPUS, "tokenizer-type", "vocab-size", "cased", "tokenizer", "extend-vocab")
-MASK = (*TOKENIZER, "block-length", "mask-rate", "mask-unit")
+MASK = (*TOKENIZER, "block-length", "mask-rate", "mask-unit", "near-duplicates")
 PRETRAIN = (*MASK, "preset", "architecture", "init", "budget", "steps", "epochs", "seed", "threads", "device")
 FINETUNE = (
     "task", "data", "name", "model", "max-examples", "on-bad", "from-scratch", "epochs", "seed", "threads",

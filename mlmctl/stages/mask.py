@@ -22,7 +22,7 @@ from ..config import CorpusConfig, MaskConfig
 from ..errors import DataError
 from ..events import Emit, Event, Note, Progress
 from ..storage import check_space, sha256_file
-from ..text import parts, policy, splitting, vocabulary
+from ..text import near_duplicates, parts, policy, splitting, vocabulary
 from ..text.audit import audit
 from ..text.blocks import SPLITS, Blocks, BlockWriter, id_dtype
 from ..text.corpus import Source
@@ -45,22 +45,25 @@ def run_blocks(config: MaskConfig, corpus: CorpusConfig, stage: Stage) -> dict[s
 
     A run that was killed takes the finished parts as they are, and the blocks are the same bytes.
     """
-    check_space(stage.work, _bytes_needed(stage.sources))
+    check_space(stage.work, _bytes_needed(stage.sources, bool(config.near_duplicates)))
+    signed_by = near_duplicates.method() if config.near_duplicates else ""
     tokenizer = stage.inputs["tokenizer"]
     encoder = Encoder(vocabulary.load(tokenizer))
     # What the tokenizer stage said of the corpus a moment ago is not said again.
     emit = _warnings_only(stage.emit) if (tokenizer / "corpus.json").exists() else stage.emit
     documents = Documents(stage.sources, corpus, emit, stage.name)
     tokenizer_hash = sha256_file(tokenizer / "tokenizer.json")
-    made = list(parts.make(documents, encoder, tokenizer_hash, stage.work / "parts"))
-    fates = splitting.decide(made, config.valid_fraction, stage.work / "splitting")
+    made = list(parts.make(documents, encoder, tokenizer_hash, stage.work / "parts", signed_by))
+    fates = splitting.decide(made, config.valid_fraction, stage.work / "splitting", config.near_duplicates)
     num_tokens = _check_length(made, fates)
     valid_bytes, counts = _pack(config, encoder, made, fates, num_tokens, stage)
 
     num_documents = documents.tally.num_documents
     facts = {
         "num_documents": num_documents,
+        "num_filtered": documents.tally.num_filtered,
         "num_duplicates": fates.num_duplicates,
+        "num_near_duplicates": fates.num_near_duplicates,
         "num_without_tokens": fates.num_without_tokens,
         "num_train_documents": fates.num_train,
         "num_valid_documents": fates.num_valid,
@@ -78,13 +81,9 @@ def run_blocks(config: MaskConfig, corpus: CorpusConfig, stage: Stage) -> dict[s
         "tokenizer_sha256": tokenizer_hash,
     }
     _write_json(stage.out / "blocks.json", {**layout, **facts})
-    if fates.num_duplicates:
-        share = fates.num_duplicates / num_documents
-        level = "warning" if share > _MANY_DUPLICATES else "info"
-        text = (
-            f"{fates.num_duplicates:,} of {num_documents:,} documents ({share:.1%}) are duplicates: removed"
-        )
-        stage.emit(Note(text, "warning" if level == "warning" else "info"))
+    _tell_removed(stage.emit, fates.num_duplicates, num_documents, "duplicates")
+    alike = f"near-duplicates (similarity {config.near_duplicates:g} or more)"
+    _tell_removed(stage.emit, fates.num_near_duplicates, num_documents, alike)
     stage.emit(
         Note(
             f"{facts['num_train_blocks']:,} blocks of {config.block_length} tokens to train on, "
@@ -127,6 +126,13 @@ def run_policy(config: MaskConfig, stage: Stage) -> dict[str, Any]:
         "train_masked_share": of_train["masked_share"],
         "words_hidden_whole": of_train["masked_words"]["share_hidden_whole"],
     }
+
+
+def _tell_removed(emit: Emit, num_removed: int, num_documents: int, what: str) -> None:
+    if num_removed:
+        share = num_removed / num_documents
+        text = f"{num_removed:,} of {num_documents:,} documents ({share:.1%}) are {what}: removed"
+        emit(Note(text, "warning" if share > _MANY_DUPLICATES else "info"))
 
 
 def _tell_share(emit: Emit, config: MaskConfig, found: dict[str, Any]) -> None:
@@ -226,10 +232,13 @@ def _warnings_only(emit: Emit) -> Emit:
     return emit_all_but_infos
 
 
-def _bytes_needed(sources: Sequence[Source]) -> int:
-    """Parts and blocks: about a token in four bytes of text, two bytes each, both; and some room."""
+def _bytes_needed(sources: Sequence[Source], with_signatures: bool) -> int:
+    """Parts and blocks: about a token in four bytes of text, two bytes each, both; and some room.
+
+    Signatures: 256 bytes a document, of which there is about one in a kilobyte.
+    """
     text = sum(source.size * (_COMPRESSED_RATIO if source.is_compressed else 1) for source in sources)
-    return int(1.3 * text) + 2**20
+    return int((1.6 if with_signatures else 1.3) * text) + 2**20
 
 
 def _write_json(path: Path, value: Any) -> None:

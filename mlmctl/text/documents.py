@@ -3,7 +3,7 @@
 A document is a block between blank lines; where the first MiB of the first text file has no blank line
 it is a line. The choice is told, and contradicted by a warning if the rest of the corpus disagrees. A
 row of JSON Lines is a document. Lines of a document are joined by `\\n`; a document of more than 2**20
-characters is cut at white space into several.
+characters is cut at white space into several. What a filter drops is counted.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from ..config import CorpusConfig
 from ..errors import DataError
 from ..events import Emit, Note, Progress
+from . import filters
 from .compression import AtByte
 from .corpus import Source
 from .reading import MAX_PIECE, Tally, chunks, cut, lines
@@ -48,9 +49,9 @@ class Documents:
             emit(Note(f"a document is a {self.unit} (--unit decides otherwise)"))
 
     def __iter__(self) -> Iterator[str]:
-        """The documents in order, white space at their ends removed.
+        """The documents in order that pass the filters, white space at their ends removed.
 
-        DataError `data.empty` at the end if there was none.
+        DataError `data.empty` at the end if there was none, `data.filtered` if none passed.
         """
         total = sum(source.size for source in self._sources)
         done = 0
@@ -58,11 +59,13 @@ class Documents:
             at_byte = self._progress(done, total)
             for document in self._read(source, at_byte):
                 text = document.strip()
-                if text:
+                if not text:
+                    self.tally.num_empty += 1
+                elif reason := filters.failed(text, self._config):
+                    self.tally.num_filtered[reason] = self.tally.num_filtered.get(reason, 0) + 1
+                else:
                     self.tally.num_documents += 1
                     yield text
-                else:
-                    self.tally.num_empty += 1
             done += source.size
         self._conclude()
 
@@ -81,8 +84,9 @@ class Documents:
                 f"a document was taken to be a line, but {tally.num_empty:,} of {tally.num_lines:,} "
                 "lines are blank: is it a paragraph? (--unit paragraph)"
             )
-        mean = tally.num_bytes / tally.num_documents
-        if self.unit == "paragraph" and mean > _LONG_DOCUMENT and tally.num_lines > 100 * tally.num_documents:
+        num_found = tally.num_documents + sum(tally.num_filtered.values())
+        mean = tally.num_bytes / num_found
+        if self.unit == "paragraph" and mean > _LONG_DOCUMENT and tally.num_lines > 100 * num_found:
             return (
                 f"a document was taken to be a paragraph, but their mean length is {mean:,.0f} bytes: "
                 "is it a line? (--unit line)"
@@ -148,11 +152,20 @@ class Documents:
 
     def _conclude(self) -> None:
         tally = self.tally
+        num_filtered = sum(tally.num_filtered.values())
+        num_found = tally.num_documents + num_filtered
+        reasons = filters.told(tally.num_filtered, self._config)
         if not tally.num_documents:
             names = ", ".join(source.name for source in itertools.islice(self._sources, 3))
+            if num_filtered:
+                found = f"nothing is left: all {num_filtered:,} documents are dropped ({reasons})"
+                hint = "the filters are corpus." + ", corpus.".join(tally.num_filtered)
+                raise DataError("data.filtered", found, where=names, hint=hint)
             raise DataError(
                 "data.empty", f"no text but white space in {tally.num_bytes:,} bytes", where=names
             )
+        if num_filtered:
+            self._emit(Note(f"{num_filtered:,} of {num_found:,} documents are dropped: {reasons}"))
         if tally.num_replacements:
             self._emit(Note(f"{tally.num_replacements:,} replacement characters in the text", "warning"))
         if tally.num_cut:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from ..config import CorpusConfig
@@ -45,6 +45,8 @@ class Tally:
     """Replacement characters (U+FFFD) in the decoded text."""
     num_cut: int = 0
     """Documents that were longer than `MAX_PIECE` characters and became several."""
+    num_filtered: dict[str, int] = field(default_factory=dict)
+    """Documents that were dropped by a filter of the configuration, by its name; in no other count."""
 
 
 def chunks(source: Source, at_byte: AtByte) -> Iterator[bytes]:

@@ -8,18 +8,17 @@ what it says, so it stays there when the corpus grows or changes its order.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import draws
+from . import draws, near_duplicates, sorting
 from .parts import Part
 
 DROPPED, TRAIN, VALID = 0, 1, 2
-_BUCKET = 2**20
 
 
 @dataclass
@@ -29,13 +28,17 @@ class Fates:
     of: NDArray[np.uint8]
     """[num_documents] DROPPED, TRAIN or VALID, memory-mapped from a scratch file."""
     num_duplicates: int = 0
+    num_near_duplicates: int = 0
     num_without_tokens: int = 0
     num_train: int = 0
     num_valid: int = 0
 
 
-def decide(parts: list[Part], valid_fraction: float, scratch: Path) -> Fates:
+def decide(parts: list[Part], valid_fraction: float, scratch: Path, similarity: float = 0.0) -> Fates:
     """Drop what was there before and what has no tokens; split the rest.
+
+    With a `similarity` from 0.5 to 1, what is to that degree like an earlier document is dropped as well
+    (see `text.near_duplicates`); the parts must then have signatures.
 
     If no document would be in `valid`, the one with the smallest hash is, but never the longest; if none
     would be in `train`, the longest is. With a single document it is in `train`: cutting it is up to the
@@ -45,6 +48,10 @@ def decide(parts: list[Part], valid_fraction: float, scratch: Path) -> Fates:
     scratch.mkdir(parents=True)
     num_documents = sum(part.num_documents for part in parts)
     is_first = first_occurrences((part.hashes() for part in parts), num_documents, scratch)
+    is_unlike: NDArray[np.bool_] = np.broadcast_to(True, num_documents)
+    if similarity:
+        signatures = [part.signatures for part in parts]
+        is_unlike = near_duplicates.first_of_similar(signatures, similarity, scratch)
     fates = Fates(np.memmap(scratch / "fates", np.uint8, "w+", shape=(max(1, num_documents),)))
     smallest: tuple[float, int] | None = None
     second: tuple[float, int] | None = None
@@ -53,11 +60,13 @@ def decide(parts: list[Part], valid_fraction: float, scratch: Path) -> Fates:
     for part in parts:
         here = slice(start, start + part.num_documents)
         lengths, order = part.lengths(), draws.fraction(part.hashes()[:, 1])
-        is_kept = is_first[here] & (lengths > 0)
+        is_new = is_first[here] & is_unlike[here]
+        is_kept = is_new & (lengths > 0)
         fate = np.where(order < valid_fraction, VALID, TRAIN) * is_kept
         fates.of[here] = fate
         fates.num_duplicates += int((~is_first[here]).sum())
-        fates.num_without_tokens += int((is_first[here] & (lengths == 0)).sum())
+        fates.num_near_duplicates += int((is_first[here] & ~is_unlike[here]).sum())
+        fates.num_without_tokens += int((is_new & (lengths == 0)).sum())
         fates.num_train += int((fate == TRAIN).sum())
         fates.num_valid += int((fate == VALID).sum())
         kept = np.flatnonzero(is_kept)
@@ -83,34 +92,20 @@ def _fill_empty_split(fates: Fates, smallest: int, second: int | None, longest: 
 
 
 def first_occurrences(
-    hashes: Iterable[NDArray[np.uint64]], num_documents: int, scratch: Path, bucket: int = _BUCKET
+    hashes: Iterable[NDArray[np.uint64]], num_documents: int, scratch: Path, bucket: int = sorting.BUCKET
 ) -> NDArray[np.bool_]:
-    """bool [num_documents], memory-mapped: False for a document whose hash was there before.
-
-    The 16-byte hashes [n, 2] go to files by their first bits, each small enough (`bucket` rows of 24
-    bytes on average) to be sorted in memory: a distribution sort on disk (Knuth, TAOCP 3, 5.4.7).
-    """
+    """bool [num_documents], memory-mapped: False for a document whose hash [n, 2] was there before."""
     is_first = np.memmap(scratch / "is_first", np.bool_, "w+", shape=(max(1, num_documents),))
     is_first[:] = True
-    bits = max(0, num_documents - 1).bit_length() - (bucket - 1).bit_length()
-    files: Callable[[int], Path] = lambda number: scratch / f"bucket-{number}"  # noqa: E731
+    for rows in sorting.buckets(_numbered(hashes), num_documents, scratch, bucket):
+        is_repeated = (rows[1:, :2] == rows[:-1, :2]).all(axis=1)
+        is_first[rows[1:, 2][is_repeated].astype(np.int64)] = False
+    return is_first
+
+
+def _numbered(hashes: Iterable[NDArray[np.uint64]]) -> Iterator[NDArray[np.uint64]]:
+    """The hash and the number of each document, [n, 3]."""
     start = 0
     for some in hashes:
-        rows = np.empty((len(some), 3), np.uint64)
-        rows[:, :2] = some
-        rows[:, 2] = np.arange(start, start + len(some))
+        yield np.column_stack([some, np.arange(start, start + len(some), dtype=np.uint64)])
         start += len(some)
-        numbers = rows[:, 0] >> np.uint64(64 - bits) if bits > 0 else np.zeros(len(rows), np.uint64)
-        order = np.argsort(numbers, kind="stable")
-        present, firsts = np.unique(numbers[order], return_index=True)
-        for number, group in zip(present.tolist(), np.split(rows[order], firsts[1:]), strict=False):
-            with files(number).open("ab") as file:
-                file.write(group.tobytes())
-    for number in range(2 ** max(bits, 0)):
-        if files(number).exists():
-            rows = np.fromfile(files(number), np.uint64).reshape(-1, 3)
-            rows = rows[np.lexsort((rows[:, 2], rows[:, 1], rows[:, 0]))]
-            is_repeated = (rows[1:, :2] == rows[:-1, :2]).all(axis=1)
-            is_first[rows[1:, 2][is_repeated].astype(np.int64)] = False
-            files(number).unlink()
-    return is_first

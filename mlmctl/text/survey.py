@@ -9,9 +9,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
 
 from ..config import CorpusConfig
 from ..events import Emit, Event, Progress
+from . import near_duplicates
 from .corpus import Source
 from .documents import Documents
 from .encoding_faults import EncodingFaults, find
@@ -20,6 +25,8 @@ from .reading import Tally
 from .repeats import Boilerplate, Duplicates
 from .traces import Traces
 
+_SIGNED_AT_ONCE = 2**22  # characters
+_PLACES = "places.txt"
 _SAMPLE_CHARACTERS = 2**22
 _MOST_OF_A_DOCUMENT = 2**16
 
@@ -42,10 +49,17 @@ class Survey:
     """Documents, or their beginnings."""
 
 
-def survey(sources: Sequence[Source], corpus: CorpusConfig, emit: Emit, stage: str) -> Survey:
+def survey(
+    sources: Sequence[Source],
+    corpus: CorpusConfig,
+    emit: Emit,
+    stage: str,
+    near: NearDuplicates | None = None,
+) -> Survey:
     """Read the corpus once; once more if something in it cannot be decoded, for the places.
 
     What cannot be decoded is not an error here but a fact. Raises what `Documents` raises for all else.
+    Near-duplicates are collected in `near`, where they were asked for.
     """
     lenient = corpus.model_copy(update={"encoding_errors": "replace"})
     documents = Documents(sources, lenient, _progress_only(emit), stage)
@@ -60,6 +74,8 @@ def survey(sources: Sequence[Source], corpus: CorpusConfig, emit: Emit, stage: s
         boilerplate.add(document, lines, place)
         traces.add(document, place)
         sample.add(document)
+        if near is not None:
+            near.add(document, place)
     return Survey(
         unit=documents.unit,
         contradiction=documents.contradiction(),
@@ -72,6 +88,42 @@ def survey(sources: Sequence[Source], corpus: CorpusConfig, emit: Emit, stage: s
         encoding=find(sources, corpus) if documents.tally.num_replacements else EncodingFaults(),
         sample=sample.texts,
     )
+
+
+class NearDuplicates:
+    """Collects the signatures of documents in a scratch folder, and then finds those that are alike."""
+
+    def __init__(self, threshold: float, scratch: Path) -> None:
+        self.threshold = threshold
+        self._scratch = scratch
+        self._files: list[Path] = []
+        self._batch: list[tuple[str, str]] = []
+        self._size = 0
+
+    def add(self, document: str, place: str) -> None:
+        self._batch.append((document, place))
+        self._size += len(document)
+        if self._size >= _SIGNED_AT_ONCE:
+            self._sign()
+
+    def found(self) -> tuple[int, str]:
+        """How many documents are like an earlier one, exact duplicates among them; the place of the first."""
+        self._sign()
+        parts = [partial(np.load, file, mmap_mode="r") for file in self._files]
+        is_first = near_duplicates.first_of_similar(parts, self.threshold, self._scratch)
+        numbers = np.flatnonzero(~is_first)
+        if not len(numbers):
+            return 0, ""
+        with (self._scratch / _PLACES).open(encoding="utf-8") as places:
+            return len(numbers), next(itertools.islice(places, int(numbers[0]), None)).rstrip("\n")
+
+    def _sign(self) -> None:
+        if self._batch:
+            self._files.append(self._scratch / f"signatures-{len(self._files)}.npy")
+            np.save(self._files[-1], near_duplicates.signatures([document for document, _ in self._batch]))
+            with (self._scratch / _PLACES).open("a", encoding="utf-8") as places:
+                places.writelines(f"{place}\n" for _, place in self._batch)
+        self._batch, self._size = [], 0
 
 
 class _Sample:

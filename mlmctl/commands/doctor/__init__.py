@@ -23,9 +23,9 @@ def run(paths: Sequence[str], recipe: Recipe, run_folder: Path, emit: Emit) -> l
     """
     sections = [machine.look(recipe.runtime, run_folder)]
     if paths:
-        found, num_files = corpus.read(paths, recipe, run_folder, emit)
-        measured = measure(recipe, run_folder, found.sample)
-        sections.append(corpus.look(found, num_files, measured))
+        found = corpus.read(paths, recipe, run_folder, emit)
+        measured = measure(recipe, run_folder, found.survey.sample)
+        sections.append(corpus.look(found, measured))
         num_tokens = sections[-1].facts["predicted_num_tokens"]
         sections.append(plan.look(recipe, num_tokens, measured, sections[0].facts))
     if recipe.finetune.data:

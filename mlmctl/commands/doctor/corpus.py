@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ...events import Emit
 from ...pipeline.inputs import SPOOL
 from ...text import languages, scripts
 from ...text.corpus import resolve, shown, unread
-from ...text.survey import Survey, survey
+from ...text.survey import NearDuplicates, Survey, survey
 from .section import Finding, Section, level_of, percent, percentiles, size
 from .tokenizers import Measured
 
@@ -31,31 +31,45 @@ _TRACES = {
 """Kind of `text.traces` -> what documents have, and what can be done."""
 
 
-def read(paths: Sequence[str], recipe: Recipe, run_folder: Path, emit: Emit) -> tuple[Survey, int]:
-    """What one pass found, and the number of files; nothing remote is kept."""
-    column = recipe.corpus.text_column
+@dataclass(frozen=True)
+class Read:
+    """What one pass over a corpus found."""
+
+    survey: Survey
+    num_files: int
+    near: tuple[int, str] | None
+    """Documents that are like an earlier one, and where the first is, if this was asked for."""
+
+
+def read(paths: Sequence[str], recipe: Recipe, run_folder: Path, emit: Emit) -> Read:
+    """Read the files; what is remote, and signatures, are kept in a temporary folder meanwhile."""
+    column, threshold = recipe.corpus.text_column, recipe.mask.near_duplicates
     with tempfile.TemporaryDirectory(prefix="mlmctl-") as temporary:
         # What the run folder has already read is not read a second time.
         known = run_folder / SPOOL
-        spool = Path(temporary) if unread(paths, known, column) else known
+        spool = Path(temporary) / "spool" if unread(paths, known, column) else known
         sources = resolve(paths, spool, emit, column)
-        return survey(sources, recipe.corpus, emit, "doctor"), len(sources)
+        near = NearDuplicates(threshold, Path(temporary)) if threshold else None
+        found = survey(sources, recipe.corpus, emit, "doctor", near)
+        return Read(found, len(sources), near.found() if near else None)
 
 
-def look(found: Survey, num_files: int, measured: Measured) -> Section:
+def look(everything: Read, measured: Measured) -> Section:
     """The section `corpus`."""
+    found, near = everything.survey, everything.near
     tally, duplicates, fit = found.tally, found.duplicates, measured.fit
     language_shares, letters = languages.shares(found.sample), scripts.count(found.sample)
     script_shares = {name: round(count / letters.total(), 4) for name, count in letters.items()}
     passages = found.boilerplate.passages()[:_MOST_PASSAGES]
     facts: dict[str, Any] = {
-        "num_files": num_files,
+        "num_files": everything.num_files,
         **asdict(tally),
         "unit": found.unit,
         "document_characters": found.document_characters.summary(),
         "line_characters": found.line_characters.summary(),
         "duplicate_share": round(duplicates.share, 6),
         "duplicate_share_is_exact": duplicates.is_exact,
+        "num_near_duplicates": near and near[0],
         "boilerplate": [passage._asdict() for passage in passages],
         "num_encoding_faults": found.encoding.count,
         "encoding_faults": found.encoding.places,
@@ -68,17 +82,21 @@ def look(found: Survey, num_files: int, measured: Measured) -> Section:
         "unknown_share": round(fit.unknown_share, 6),
         "predicted_num_tokens": round(fit.tokens_per_byte * tally.num_bytes),
     }
-    return Section("corpus", facts, _rows(facts), _findings(found, facts, measured))
+    return Section("corpus", facts, _rows(facts), _findings(everything, facts, measured))
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    exact = "" if facts["duplicate_share_is_exact"] else ", estimated"
+    near, exact = facts["num_near_duplicates"], "" if facts["duplicate_share_is_exact"] else ", estimated"
     return [
         ("files", f"{facts['num_files']:,}, {size(facts['num_bytes'])}, {facts['num_lines']:,} lines"),
         ("documents", f"{facts['num_documents']:,}, each a {facts['unit']}; {facts['num_empty']:,} empty"),
         ("characters a document", percentiles(facts["document_characters"])),
         ("characters a line", percentiles(facts["line_characters"])),
-        ("exact duplicates", percent(facts["duplicate_share"]) + exact),
+        (
+            "duplicates",
+            f"{percent(facts['duplicate_share'])}{exact}; near ones "
+            + ("were not looked for (--near-duplicates 0.8)" if near is None else f"{near:,}"),
+        ),
         ("languages, scripts", f"{_shares(facts['languages'])}; {_shares(facts['scripts'])} (of a sample)"),
         ("tokenizer", facts["tokenizer"]),
         (
@@ -93,8 +111,8 @@ def _shares(shares: dict[str, float], most: int = 4) -> str:
     return ", ".join(f"{name} {percent(share)}" for name, share in list(shares.items())[:most]) or "none"
 
 
-def _findings(found: Survey, facts: dict[str, Any], measured: Measured) -> list[Finding]:
-    findings = []
+def _findings(everything: Read, facts: dict[str, Any], measured: Measured) -> list[Finding]:
+    findings, found = [], everything.survey
     num_documents = facts["num_documents"]
     if found.encoding.count:
         where, _, what = found.encoding.places[0].partition(": ")
@@ -113,7 +131,17 @@ def _findings(found: Survey, facts: dict[str, Any], measured: Measured) -> list[
     if facts["num_cut"]:
         message = f"{facts['num_cut']:,} documents are longer than a million characters and are cut"
         findings.append(Finding("doctor.cut", "info", facts["num_cut"], message))
+    if count := sum(facts["num_filtered"].values()):
+        message = f"{count:,} documents do not pass the filters asked for"
+        findings.append(Finding("doctor.filtered", "info", count, message))
     findings += _repeats(found, num_documents)
+    if everything.near is not None and everything.near[0]:
+        count, where = everything.near
+        message = (
+            f"{count:,} documents ({percent(count / num_documents)}) are like an earlier one, or the same"
+        )
+        level, hint = level_of(count / num_documents, _MANY_DUPLICATES), "mlmctl mask --near-duplicates T"
+        findings.append(Finding("doctor.near-duplicates", level, count, message, where, hint))
     other = {name: share for name, share in facts["languages"].items() if share >= _OTHER_LANGUAGE}
     if len(other) > 1:
         message = f"{len(other)} languages: {_shares(other)}"
