@@ -14,11 +14,14 @@ from .common_words import COMMON_WORDS
 
 UNKNOWN = "unknown"
 
-_WORDS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
+_WORDS = re.compile(r"[^\s\d_.,;:!?()\[\]{}<>=*+\"“”„«»…–—/\\|।،؛؟-]+")
+"""Not by `\\w`, to which a vowel sign of Devanagari is the end of a word."""
 _MAX_WORDS = 2000
 _LEAST_WORDS = 5
 _LEAST_SHARE = 0.12
 """Of the words that must be common ones; running text has a quarter to a half."""
+_LEAST_DISTINCT = 3
+"""Of the common words that must be there: one alone may be the name of a variable."""
 _MARGIN = 1.25
 """How much likelier than the next language it must be."""
 _KANA_SHARE = 0.05
@@ -44,7 +47,7 @@ def language(text: str) -> str:
     script = max(letters, key=lambda name: letters[name])
     if script in _OF_SCRIPT:
         return _OF_SCRIPT[script]
-    words = [match[0].replace("’", "'") for match in _WORDS.finditer(text.lower())][:_MAX_WORDS]
+    words = [match[0].replace("’", "'").strip("'") for match in _WORDS.finditer(text.lower())][:_MAX_WORDS]
     if script not in COMMON_WORDS or len(words) < _LEAST_WORDS:
         return UNKNOWN
     counts = Counter(words)
@@ -54,7 +57,9 @@ def language(text: str) -> str:
     }
     ranked = sorted(scores, key=lambda name: (-scores[name], name))
     best, second = scores[ranked[0]], scores[ranked[1]]
-    return ranked[0] if best >= _LEAST_SHARE and best >= _MARGIN * second else UNKNOWN
+    num_distinct = len(counts.keys() & COMMON_WORDS[script][ranked[0]])
+    is_clear = best >= _LEAST_SHARE and best >= _MARGIN * second and num_distinct >= _LEAST_DISTINCT
+    return ranked[0] if is_clear else UNKNOWN
 
 
 def shares(texts: list[str]) -> dict[str, float]:

@@ -30,17 +30,19 @@ class Duplicates:
     """Hash -> how often, and the place of the first."""
     _bits: int = 0
 
-    def add(self, document: str, place: str) -> None:
+    def add(self, document: str, place: str) -> bool:
+        """Count a document; whether it is, as far as is known, the first of its kind."""
         text = " ".join(document.split())
         number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
         if number & ((1 << self._bits) - 1):
-            return
+            return True
         count, first = self._seen.get(number, (0, place))
         self._seen[number] = count + 1, first
         if len(self._seen) > _MAX_HASHES:
             self._bits += 1
             mask = (1 << self._bits) - 1
             self._seen = {n: entry for n, entry in self._seen.items() if not n & mask}
+        return not count
 
     @property
     def is_exact(self) -> bool:

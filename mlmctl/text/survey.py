@@ -70,8 +70,8 @@ def survey(
         lines = document.split("\n")
         of_documents.add((len(document),))
         of_lines.add(map(len, lines))
-        duplicates.add(document, place)
-        boilerplate.add(document, lines, place)
+        if duplicates.add(document, place):  # of copies the whole is told, not the parts
+            boilerplate.add(document, lines, place)
         traces.add(document, place)
         sample.add(document)
         if near is not None:

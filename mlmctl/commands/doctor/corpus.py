@@ -137,9 +137,7 @@ def _findings(everything: Read, facts: dict[str, Any], measured: Measured) -> li
     findings += _repeats(found, num_documents)
     if everything.near is not None and everything.near[0]:
         count, where = everything.near
-        message = (
-            f"{count:,} documents ({percent(count / num_documents)}) are like an earlier one, or the same"
-        )
+        message = f"{count:,} documents ({percent(count / num_documents)}) are like an earlier one"
         level, hint = level_of(count / num_documents, _MANY_DUPLICATES), "mlmctl mask --near-duplicates T"
         findings.append(Finding("doctor.near-duplicates", level, count, message, where, hint))
     other = {name: share for name, share in facts["languages"].items() if share >= _OTHER_LANGUAGE}
