@@ -85,10 +85,10 @@ def test_the_tokenizer_is_the_named_one_the_runs_own_or_a_new_one(shell: Shell, 
     def used(*arguments: str) -> str:
         return str(shell("doctor", corpus, *SMALL[4:], *arguments, "--json").json["corpus"]["tokenizer"])
 
-    assert used() == "trained on half of the sample"
+    assert used() == "trained on the sample"
     shell("tokenizer", corpus, "--vocab-size", "100")
     assert used() == "run/tokenizer"
-    assert used("--vocab-size", "110") == "trained on half of the sample"
+    assert used("--vocab-size", "110") == "trained on the sample"
     assert used("--tokenizer", "run/tokenizer", "--run", "other") == "run/tokenizer"
     assert shell("doctor", corpus, "--tokenizer", "nowhere").code == 2
 

@@ -13,6 +13,8 @@ from .blocks import Blocks
 from .encoding import Encoded, Encoder
 from .words import WordCounter
 
+_LITTLE = 2**16
+"""Characters."""
 _FEW_DOCUMENTS, _PIECE = 64, 4096
 """Fewer documents than these are cut into pieces of so many characters, so that there are two halves."""
 
@@ -63,17 +65,15 @@ def measure(tokenizer: Tokenizer, documents: Sequence[str]) -> Fit:
 def quickly_trained(config: TokenizerConfig, documents: Sequence[str]) -> tuple[Tokenizer, list[str]]:
     """A tokenizer trained on one half of the documents, and the other half, to measure it on.
 
+    Where there is little text, half of it would leave most letters unknown: both are all of it then.
     UsageError `usage.vocab-size` if the characters alone need more entries than were asked for.
     """
-    halves = list(documents)
-    if len(halves) < _FEW_DOCUMENTS:
-        halves = [
-            document[start : start + _PIECE]
-            for document in documents
-            for start in range(0, len(document), _PIECE)
-        ]
+    texts = list(documents)
+    if len(texts) < _FEW_DOCUMENTS:
+        texts = [text[start : start + _PIECE] for text in texts for start in range(0, len(text), _PIECE)]
+    is_little = sum(map(len, texts)) < _LITTLE
     counter = WordCounter(vocabulary.untrained(config.cased, config.type))
-    counter.count(halves[::2])
+    counter.count(texts if is_little else texts[::2])
     tokenizer = vocabulary.train(counter.words, config.vocab_size, config.cased, config.type)
     tokenizer.encode_special_tokens = True
-    return tokenizer, halves[1::2] or halves
+    return tokenizer, texts if is_little else texts[1::2]

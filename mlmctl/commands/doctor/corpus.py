@@ -21,6 +21,8 @@ _MANY_DUPLICATES = 0.1
 _MANY_DOCUMENTS = 0.01
 _MANY_UNKNOWN = 0.01
 _OTHER_LANGUAGE = 0.05
+_LEAST_TOLD = 0.0005
+"""Of languages and scripts, on the screen."""
 _MOST_PASSAGES = 5
 _TRACES = {
     "markup": ("have HTML tags or entities", "take the markup out, or keep it: --tokenizer-type bpe"),
@@ -59,7 +61,7 @@ def look(everything: Read, measured: Measured) -> Section:
     found, near = everything.survey, everything.near
     tally, duplicates, fit = found.tally, found.duplicates, measured.fit
     language_shares, letters = languages.shares(found.sample), scripts.count(found.sample)
-    script_shares = {name: round(count / letters.total(), 4) for name, count in letters.items()}
+    script_shares = {name: round(count / letters.total(), 6) for name, count in letters.items()}
     passages = found.boilerplate.passages()[:_MOST_PASSAGES]
     facts: dict[str, Any] = {
         "num_files": everything.num_files,
@@ -108,7 +110,8 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _shares(shares: dict[str, float], most: int = 4) -> str:
-    return ", ".join(f"{name} {percent(share)}" for name, share in list(shares.items())[:most]) or "none"
+    told = [f"{name} {percent(share)}" for name, share in shares.items() if share >= _LEAST_TOLD]
+    return ", ".join(told[:most]) or "none"
 
 
 def _findings(everything: Read, facts: dict[str, Any], measured: Measured) -> list[Finding]:
@@ -140,7 +143,8 @@ def _findings(everything: Read, facts: dict[str, Any], measured: Measured) -> li
         message = f"{count:,} documents ({percent(count / num_documents)}) are like an earlier one"
         level, hint = level_of(count / num_documents, _MANY_DUPLICATES), "mlmctl mask --near-duplicates T"
         findings.append(Finding("doctor.near-duplicates", level, count, message, where, hint))
-    other = {name: share for name, share in facts["languages"].items() if share >= _OTHER_LANGUAGE}
+    known = {name: share for name, share in facts["languages"].items() if name != languages.UNKNOWN}
+    other = {name: share for name, share in known.items() if share >= _OTHER_LANGUAGE}
     if len(other) > 1:
         message = f"{len(other)} languages: {_shares(other)}"
         findings.append(

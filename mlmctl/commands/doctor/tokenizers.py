@@ -28,14 +28,14 @@ class Measured:
 def measure(recipe: Recipe, run_folder: Path, sample: list[str]) -> Measured:
     """How the tokenizer that a run would have fits the sample.
 
-    One that would be trained is trained on half of the sample and measured on the other half, so its
-    pieces are a little shorter than those that the whole text will give. UsageError and ArtifactError as
-    the stages raise them.
+    One that would be trained is trained on half of the sample and measured on the other half (see
+    `fit.quickly_trained`), so its pieces are a little shorter than those that the whole text will give.
+    UsageError and ArtifactError as the stages raise them.
     """
     folder = _folder(recipe, run_folder)
     if folder is None:
         tokenizer, rest = fit.quickly_trained(recipe.tokenizer, sample)
-        return Measured("trained on half of the sample", None, fit.measure(tokenizer, rest))
+        return Measured("trained on the sample", None, fit.measure(tokenizer, rest))
     return Measured(str(folder), folder, fit.measure(vocabulary.load(folder), sample))
 
 
