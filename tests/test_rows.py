@@ -196,7 +196,7 @@ def test_fault_27_parquet_text_that_is_not_utf8(tmp_path: Path) -> None:
     assert documents[1] == "caf\ufffd x"
     assert facts["num_replacements"] == 1
     found = survey(resolve([str(path)], tmp_path / "spool", silent), CorpusConfig(), silent, "x")
-    assert "row 2" in str(found["encoding_faults"])
+    assert "row 2" in found.encoding.places[0]
     assert read(tmp_path / "a.jsonl", b'{"text": "a\\ud800b"}', encoding_errors="replace")[0] == ["a\ufffdb"]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,6 +68,7 @@ _FLAGS: dict[str, Flag] = {
     "data": Flag(
         ("{command}.data",), str, "Labelled data: .jsonl .csv .tsv .parquet .conll, SQuAD .json.", "FILE"
     ),
+    "test": Flag(("evaluate.data",), str, "Labelled test data, to be compared with the rest.", "FILE"),
     "name": Flag(("{command}.name",), str, "Name of the result's folder.", "NAME"),
     "model": Flag(("{command}.model",), str, "A model folder, its name in the run, or hf:OWNER/NAME.", "DIR"),
     "max-examples": Flag(("{command}.max_examples",), int, "Use a seeded, stratified sample of this size."),
@@ -91,6 +92,7 @@ FINETUNE = (
     "task", "data", "name", "model", "max-examples", "on-bad", "from-scratch", "epochs", "seed", "threads",
     "device",
 )  # fmt: skip
+DOCTOR = (*PRETRAIN, "task", "data", "test")
 EVALUATE = (
     "task", "data", "name", "model", "max-examples", "method", "on-bad", "baseline", "threads", "device",
 )  # fmt: skip
@@ -125,11 +127,13 @@ def command(
     flags: tuple[str, ...] = (),
     stage: bool = False,
     run: str = "run",
+    tables: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register `function(call, ...)` as a command with the options every command has, and `flags`.
 
     Its other parameters stay as they are; `stage=True` adds `--force` and `--dry-run`; `run` is the run
-    folder where none is named.
+    folder where none is named; `tables` says of flags which table `{command}` stands for, if not the
+    command's own.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -144,7 +148,7 @@ def command(
             given = {flag: values.pop(_identifier(flag)) for flag in chosen}
             arguments = {parameter.name: values.pop(parameter.name) for parameter in own}
             recipe_flags = {
-                target.format(command=name): value
+                target.format(command=(tables or {}).get(flag, name)): value
                 for flag, value in given.items()
                 if value is not None and value is not False
                 for target in _FLAGS[flag].targets

@@ -16,6 +16,23 @@ _WRITE_SPEED = 150e6  # bytes a second of writing, hashing and verifying a check
 _PUBLISHING = 1.0  # seconds to copy, hash and sync the result
 
 
+def seconds_per_step(
+    model: nn.Module,
+    optimizer: Optimizer,
+    work: Work,
+    settings: Settings,
+    num_micro_batches: int,
+    limit: float,
+) -> float:
+    """What a step of so many micro-batches takes, by steps of `work` that should have but one.
+
+    So a long step of a large model need not be done as a whole. `model` is trained and to be dropped.
+    """
+    steps = _steps(model, optimizer, work, settings, limit)
+    gradients = statistics.median(gradients for gradients, _ in steps)
+    return num_micro_batches * gradients + statistics.median(update for _, update in steps)
+
+
 def measure(
     model: nn.Module,
     optimizer: Optimizer,
@@ -30,17 +47,7 @@ def measure(
     The first step and the first evaluation are not counted (memory is taken, libraries warm up); one
     step at least is, and as many as fit in `limit` seconds, of which the median counts.
     """
-    started = time.monotonic()
-    model.train()
-    steps: list[float] = []
-    while len(steps) < 2 or time.monotonic() - started + statistics.median(steps) < limit:
-        start = time.monotonic()
-        done = accumulate(model, work, len(steps), settings)
-        if done is None:
-            break
-        take_step(optimizer, 1e-3, done[0], settings.max_grad_norm)
-        steps.append(time.monotonic() - start)
-    model.eval()
+    steps = [sum(parts) for parts in _steps(model, optimizer, work, settings, limit)]
     few = max(1, min(4096, interim_tokens, masks.num_tokens))
     evaluate(model, masks, settings.device, few)  # not counted, as the first step is not
     start = time.monotonic()
@@ -50,8 +57,29 @@ def measure(
         tensor.numel() * tensor.element_size() for tensor in optimizer.state().values()
     )
     return Timing(
-        step=statistics.median(steps[1:]),
+        step=statistics.median(steps),
         evaluation=per_token * min(interim_tokens, masks.num_tokens),
         save=0.1 + size / _WRITE_SPEED,
         ending=per_token * masks.num_tokens + _PUBLISHING,
     )
+
+
+def _steps(
+    model: nn.Module, optimizer: Optimizer, work: Work, settings: Settings, limit: float
+) -> list[tuple[float, float]]:
+    """Seconds for the gradients and for the update of each step but the first: at least one, and as many
+    as fit in `limit` seconds.
+    """
+    started = time.monotonic()
+    model.train()
+    steps: list[tuple[float, float]] = []
+    while len(steps) < 2 or time.monotonic() - started + sum(steps[-1]) < limit:
+        start = time.monotonic()
+        done = accumulate(model, work, len(steps), settings)
+        if done is None:
+            break
+        between = time.monotonic()
+        take_step(optimizer, 1e-3, done[0], settings.max_grad_norm)
+        steps.append((between - start, time.monotonic() - between))
+    model.eval()
+    return steps[1:]

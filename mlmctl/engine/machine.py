@@ -37,6 +37,22 @@ def _quota(cgroup: Path) -> float | None:
         return None  # "max": no limit
 
 
+def available_memory() -> int | None:
+    """Bytes that can be had without swapping, cut by the container's limit; None where nobody says."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, StopIteration):
+        return None
+    try:
+        cgroup = Path("/sys/fs/cgroup")
+        limit = int((cgroup / "memory.max").read_text())
+        free = min(free, limit - int((cgroup / "memory.current").read_text()))
+    except (OSError, ValueError):
+        pass  # no limit ("max"), or no cgroup v2
+    return max(0, free)
+
+
 def cpu_flags() -> list[str]:
     """The instruction sets that change bits or speed, of those this CPU has."""
     lines = _cpuinfo()

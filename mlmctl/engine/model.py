@@ -76,6 +76,14 @@ def build(
     return _construct("masked_lm", family.config({**fields, "vocab_size": vocab_size}), seed, device)
 
 
+def shell(
+    architecture: str, shape: Shape, vocab_size: int, block_length: int, special_ids: Mapping[str, int]
+) -> PreTrainedModel:
+    """The model that `build` makes, without memory for its weights: to count them."""
+    with torch.device("meta"):
+        return build(architecture, shape, vocab_size, block_length, special_ids, 0, torch.device("meta"))
+
+
 def with_rows(model: PreTrainedModel, num_rows: int) -> tuple[PreTrainedModel, list[nn.Parameter]]:
     """A copy of a masked-language model with at least as many rows for tokens; its parameters that have some.
 

@@ -18,7 +18,7 @@ import torch
 from ..config import PretrainConfig, seconds
 from ..errors import ArtifactError, UsageError
 from ..storage import write_file
-from . import schedule
+from . import probe, schedule
 from .architectures import Shape
 
 PLAN = "plan.json"
@@ -54,6 +54,27 @@ class Plan:
     @property
     def torch_dtype(self) -> torch.dtype:
         return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
+
+
+def draft(config: PretrainConfig, shape: Shape, block_length: int, device: torch.device) -> Plan:
+    """The choices that do not depend on the length; only on a budget is one of them timed."""
+    at_once = max(1, TOKENS_PER_MICRO_BATCH // block_length)
+    blocks_per_step = max(1, config.tokens_per_step // block_length)
+    dtype = probe.dtype_by_rule(device)
+    if config.steps is None and config.epochs is None:
+        widths = shape.hidden_size, shape.intermediate_size
+        dtype = probe.dtype_by_timing(device, at_once * block_length, *widths)
+    return Plan(
+        num_steps=0,
+        warmup_steps=0,
+        decay_start=0,
+        blocks_per_step=blocks_per_step,
+        blocks_per_micro_batch=min(at_once, blocks_per_step),
+        block_length=block_length,
+        dtype="bfloat16" if dtype == torch.bfloat16 else "float32",
+        seconds_per_step=None,
+        length="",
+    )
 
 
 def with_steps(plan: Plan, num_steps: int, config: PretrainConfig) -> Plan:
@@ -144,24 +165,6 @@ def num_evaluations(num_steps: int) -> int:
     """How often `is_evaluated` says yes up to and with `num_steps`."""
     early = sum(is_evaluated(step) for step in range(1, min(num_steps, 4 * _LONGEST_INTERVAL - 1) + 1))
     return early + max(0, num_steps // _LONGEST_INTERVAL - 3)
-
-
-def checkpoint_bytes(num_parameters: int, num_matrix_parameters: int) -> int:
-    """Size of a checkpoint: float32 weights, one momentum for Muon's matrices, two for all others."""
-    return 4 * (num_parameters + num_matrix_parameters + 2 * (num_parameters - num_matrix_parameters))
-
-
-def memory_bytes(
-    shape: Shape, plan: Plan, block_length: int, vocab_size: int, rate: float, state: int
-) -> int:
-    """Estimate of the most memory: the program, weights with gradients and state, activations, logits."""
-    tokens = plan.blocks_per_micro_batch * block_length
-    width, inner = shape.hidden_size, shape.intermediate_size
-    scores = 3 * shape.num_attention_heads * block_length
-    activations = tokens * shape.num_hidden_layers * (16 * width + 6 * inner + scores)
-    logits = 4 * tokens * rate * vocab_size
-    program = 450 * 2**20  # torch and transformers, measured
-    return int(program + 1.5 * state + 4 * (activations + logits))
 
 
 def read(work: Path) -> Plan | None:

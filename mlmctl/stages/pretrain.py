@@ -20,17 +20,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from ..config import PretrainConfig, seconds
-from ..engine import (
-    architectures,
-    calibrate,
-    configuration,
-    evaluate_mlm,
-    initial,
-    model,
-    plan,
-    probe,
-    runtime,
-)
+from ..engine import calibrate, configuration, evaluate_mlm, initial, model, needs, plan, runtime
 from ..engine.checkpoint import Checkpoints, keep_only
 from ..engine.evaluate_mlm import FrozenMasks
 from ..engine.initial import Start
@@ -147,25 +137,7 @@ class _World:
         return encoder, optimizer
 
     def draft(self) -> plan.Plan:
-        """The choices that do not depend on the length; only on a budget is one of them timed."""
-        length = self.blocks.block_length
-        at_once = max(1, plan.TOKENS_PER_MICRO_BATCH // length)
-        blocks_per_step = max(1, self.config.tokens_per_step // length)
-        dtype = probe.dtype_by_rule(self.runtime.device)
-        if self.config.steps is None and self.config.epochs is None:
-            widths = self.start.shape.hidden_size, self.start.shape.intermediate_size
-            dtype = probe.dtype_by_timing(self.runtime.device, at_once * length, *widths)
-        return plan.Plan(
-            num_steps=0,
-            warmup_steps=0,
-            decay_start=0,
-            blocks_per_step=blocks_per_step,
-            blocks_per_micro_batch=min(at_once, blocks_per_step),
-            block_length=length,
-            dtype="bfloat16" if dtype == torch.bfloat16 else "float32",
-            seconds_per_step=None,
-            length="",
-        )
+        return plan.draft(self.config, self.start.shape, self.blocks.block_length, self.runtime.device)
 
     def work(self, chosen: plan.Plan) -> MaskedLanguageWork:
         """The masked batches; of a plan without a length (calibration) at the mean rate."""
@@ -247,14 +219,8 @@ def _train(world: _World, encoder: PreTrainedModel, optimizer: Optimizer, chosen
 def _tell_plan(world: _World, encoder: PreTrainedModel, chosen: plan.Plan) -> None:
     """Print the plan; ResourceError if the disk is too small for it."""
     num_parameters = model.num_parameters(encoder)
-    layers = architectures.of(encoder).layers
-    num_matrix = sum(p.numel() for n, p in encoder.named_parameters() if p.ndim == 2 and layers in n)
-    state = plan.checkpoint_bytes(num_parameters, num_matrix)
-    disk = 4 * state + 4 * num_parameters + 500 * chosen.num_steps  # newest two, trunk, the one being made
-    length, facts = world.blocks.block_length, world.blocks.facts
-    shape, vocab_size = world.start.shape, encoder.config.vocab_size
-    held = state + 4 * num_parameters
-    memory = plan.memory_bytes(shape, chosen, length, vocab_size, world.policy.rate_start, held)
+    length, facts, shape = world.blocks.block_length, world.blocks.facts, world.start.shape
+    needed = needs.estimate(encoder, shape, chosen, world.policy.rate_start)
     tokens = chosen.blocks_per_step * length
     epochs = chosen.num_steps * chosen.blocks_per_step / world.blocks.num_blocks
     expected = chosen.seconds_per_step and chosen.seconds_per_step * chosen.num_steps
@@ -269,11 +235,11 @@ def _tell_plan(world: _World, encoder: PreTrainedModel, chosen: plan.Plan) -> No
         ("steps", f"{chosen.num_steps:,} of {tokens:,} tokens ({epochs:.2f} epochs), {chosen.length}"),
         ("arithmetic", f"{chosen.dtype} on {world.runtime.device.type}, {world.runtime.num_threads} threads"),
         ("time", f"about {expected / 60:.1f} minutes" if expected else ""),
-        ("disk", f"{disk / 2**20:,.0f} MiB at most"),
-        ("memory", f"about {memory / 2**20:,.0f} MiB"),
+        ("disk", f"{needed.disk / 2**20:,.0f} MiB at most"),
+        ("memory", f"about {needed.memory / 2**20:,.0f} MiB"),
     ]
     world.stage.emit(Plan("pretrain", [row for row in rows if row[1]]))
-    check_space(world.stage.work, disk)
+    check_space(world.stage.work, needed.disk)
 
 
 def _write(stage: Stage, encoder: PreTrainedModel) -> None:

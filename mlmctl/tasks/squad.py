@@ -28,7 +28,7 @@ from .labelled import text_hash
 
 _ROWS = (".jsonl", ".parquet")
 _MOST_CHARACTERS = 2**29  # SQuAD 2.0 has 42 million
-_FAULTS = {
+FAULTS = {
     "missing_key": "lack a key, or have a value of the wrong type under it",
     "duplicate_id": "have an id that was there before",
     "blank": "have a blank question, context or answer",
@@ -103,8 +103,38 @@ def read(path: Path, config: FinetuneConfig | EvaluateConfig, emit: Emit) -> Que
     offset counts bytes. DataError for a file that is not of the stated form, for bad questions unless
     `on_bad` is `skip`, and if nothing is left.
     """
+    found = examine(path)
+    reader = found.reader
+    if reader.faults and config.on_bad == "fail":
+        kind = next(iter(reader.faults))
+        message, place = reader.first[kind]
+        raise DataError(
+            "data.bad-questions",
+            f"{reader.faults.total():,} of {len(reader.ids) + reader.faults.total():,} questions are bad, "
+            f"first: {message}; in all {reader.told()}",
+            where=place,
+            hint="--on-bad skip leaves them out",
+        )
+    if not reader.ids:
+        raise DataError("data.empty", "holds no question that can be used", where=shown(str(path)))
+    data = reader.questions()
+    _tell(reader, data, found.version, emit)
+    return data
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A file that was read to its end, whatever is wrong with its questions."""
+
+    reader: Reader
+    version: object
+    """What the file says it is, if it does."""
+
+
+def examine(path: Path) -> Examined:
+    """Read all questions, good and bad. DataError for a file that is not of the stated form."""
     name = shown(str(path))
-    reader = _Reader()
+    reader = Reader()
     version: object = None
     if tables.suffix(path) in _ROWS:
         for row in tables.read(path, _ROWS):
@@ -113,37 +143,28 @@ def read(path: Path, config: FinetuneConfig | EvaluateConfig, emit: Emit) -> Que
         version, articles = _articles(*tables.content(path, (".json", *_ROWS)))
         for where, found, paragraph in _questions(articles):
             reader.add(found, paragraph, f"{name}: {where}")
-    if reader.faults and config.on_bad == "fail":
-        raise DataError(
-            "data.bad-questions",
-            f"{reader.faults.total():,} of {len(reader.ids) + reader.faults.total():,} questions are bad, "
-            f"first: {reader.first_fault}; in all {reader.told()}",
-            where=reader.first_place,
-            hint="--on-bad skip leaves them out",
-        )
-    if not reader.ids:
-        raise DataError("data.empty", "holds no question that can be used", where=name)
-    data = reader.questions()
-    _tell(reader, data, version, emit)
-    return data
+    return Examined(reader, version)
 
 
 class _Fault(Exception):
-    """What is wrong with one question: one of `_FAULTS`, and what exactly."""
+    """What is wrong with one question: one of `FAULTS`, and what exactly."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
 
 
-class _Reader:
+class Reader:
     """Collects questions, and counts what is wrong with them."""
 
     def __init__(self) -> None:
         self.ids: list[str] = []
         self.faults: Counter[str] = Counter()
-        self.first_fault = self.first_place = ""
-        self.num_repaired = self.num_in_bytes = 0
+        """By what is wrong, a name of `FAULTS`; in the order of their first."""
+        self.offsets: Counter[str] = Counter()
+        """Answers whose place was wrong and could be found: `bytes`, or `repaired` in another way."""
+        self.first: dict[str, tuple[str, str]] = {}
+        """Kind of fault or offset -> what exactly the first was, and where."""
         self._questions: list[str] = []
         self._answers: list[tuple[Answer, ...]] = []
         self._contexts: dict[str, int] = {}
@@ -153,13 +174,12 @@ class _Reader:
     def add(self, found: object, paragraph: object, where: str) -> None:
         """Take a question (an object with `question`, `id`, `answers`) about the `context` of a paragraph."""
         try:
-            self._add(found, paragraph)
+            self._add(found, paragraph, where)
         except _Fault as fault:
             self.faults[fault.kind] += 1
-            if not self.first_fault:
-                self.first_fault, self.first_place = str(fault), where
+            self.first.setdefault(fault.kind, (str(fault), where))
 
-    def _add(self, found: object, paragraph: object) -> None:
+    def _add(self, found: object, paragraph: object, where: str) -> None:
         context = _text(paragraph, "context")
         question = _text(found, "question")
         number = _text(found, "id")
@@ -174,8 +194,10 @@ class _Reader:
         if is_impossible is not None and is_impossible == bool(given):
             raise _Fault("contradiction", f"is_impossible is {is_impossible} with {len(given)} answers")
         located = [_locate(context, text, start) for text, start in given]
-        self.num_repaired += sum(how == "repaired" for _, how in located)
-        self.num_in_bytes += sum(how == "bytes" for _, how in located)
+        for answer, how in located:
+            if how != "said":
+                self.offsets[how] += 1
+                self.first.setdefault(how, (f"the answer {shown(answer.text)[:60]!r}", where))
         self.ids.append(number)
         self._questions.append(question)
         self._answers.append(tuple(answer for answer, _ in located))
@@ -183,7 +205,7 @@ class _Reader:
 
     def told(self) -> str:
         """The faults in words, the most frequent first."""
-        return "; ".join(f"{count:,} {_FAULTS[kind]}" for kind, count in self.faults.most_common())
+        return "; ".join(f"{count:,} {FAULTS[kind]}" for kind, count in self.faults.most_common())
 
     def questions(self) -> Questions:
         data = Questions(
@@ -198,8 +220,8 @@ class _Reader:
             facts={
                 "num_unanswerable": int((~data.is_answerable).sum()),
                 "num_skipped": self.faults.total(),
-                "num_offsets_repaired": self.num_repaired,
-                "num_offsets_in_bytes": self.num_in_bytes,
+                "num_offsets_repaired": self.offsets["repaired"],
+                "num_offsets_in_bytes": self.offsets["bytes"],
                 **_repetitions(data),
                 "skipped": dict(sorted(self.faults.items())),
             },
@@ -310,7 +332,7 @@ def _repetitions(data: Questions) -> dict[str, int]:
     }
 
 
-def _tell(reader: _Reader, data: Questions, version: object, emit: Emit) -> None:
+def _tell(reader: Reader, data: Questions, version: object, emit: Emit) -> None:
     facts = data.facts
     if facts["num_skipped"]:
         emit(Note(f"{facts['num_skipped']:,} bad questions are left out: {reader.told()}", "warning"))

@@ -64,6 +64,22 @@ class Blocks:
         specials = Specials.from_json(facts["special_ids"], facts["vocab_size"])
         return cls(ids, words, maskable, specials, facts)
 
+    @classmethod
+    def packed(
+        cls,
+        ids: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        is_start: NDArray[np.bool_],
+        block_length: int,
+        specials: Specials,
+    ) -> Blocks:
+        """A few documents packed in memory; arguments as for `BlockWriter.add`. No facts."""
+        packer = Packer(block_length, specials, id_dtype(specials.vocab_size))
+        parts = (packer.add(ids, lengths, is_start), packer.finish())
+        blocks, starts = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        maskable = specials.is_ordinary[blocks].sum(axis=1).astype(np.uint16)
+        return cls(blocks, np.packbits(starts, axis=1), maskable, specials, {})
+
     @property
     def num_blocks(self) -> int:
         return int(self.ids.shape[0])

@@ -37,7 +37,7 @@ class Documents:
         self.file = 0
         """Number of the source that the last document came from."""
         self._sources, self._config, self._emit, self._stage = sources, config, emit, stage
-        self._num_text_lines = 0
+        self._source, self._begins = "", 0  # of the document in hand
         prose = [source for source in sources if source.format == "text"]
         if not prose:
             if config.unit != "auto":
@@ -71,13 +71,39 @@ class Documents:
             done += source.size
         self._conclude()
 
+    @property
+    def place(self) -> str:
+        """Where the document that was handed out last begins: `file:line`, or `file: row number`."""
+        return f"{self._source}{self._begins}"
+
+    def contradiction(self) -> str:
+        """After the pass: what speaks against the unit that was chosen; nothing if one was asked for."""
+        tally = self.tally
+        if self._config.unit != "auto":
+            return ""
+        if self.unit == "line" and tally.num_empty > max(10, tally.num_lines // 20):
+            return (
+                f"a document was taken to be a line, but {tally.num_empty:,} of {tally.num_lines:,} "
+                "lines are blank: is it a paragraph? (--unit paragraph)"
+            )
+        num_found = tally.num_documents + sum(tally.num_filtered.values())
+        mean = tally.num_bytes / num_found
+        if self.unit == "paragraph" and mean > _LONG_DOCUMENT and tally.num_lines > 100 * num_found:
+            return (
+                f"a document was taken to be a paragraph, but their mean length is {mean:,.0f} bytes: "
+                "is it a line? (--unit line)"
+            )
+        return ""
+
     def facts(self) -> dict[str, Any]:
         """The counts of the pass and the unit, for `corpus.json`."""
         return {"unit": self.unit, **asdict(self.tally)}
 
     def _read(self, source: Source, at_byte: AtByte) -> Iterator[str]:
+        self._source = source.name + (":" if source.format == "text" else ": row ")
         if source.format != "text":
-            for text in texts(source, self._config, self.tally, at_byte):
+            for row, text in enumerate(texts(source, self._config, self.tally, at_byte), start=1):
+                self._begins = row
                 pieces = cut(text)
                 self.tally.num_cut += len(pieces) > 1
                 yield from pieces
@@ -89,31 +115,37 @@ class Documents:
             yield from self._paragraphs(read)
 
     def _lines(self, read: Iterator[str]) -> Iterator[str]:
-        num_pieces = 0
+        num_pieces, number = 0, 1
         for line in read:
+            self._begins = number
             num_pieces += 1
             self.tally.num_cut += num_pieces == 2
             if line.endswith("\n"):
                 num_pieces = 0
+                number += 1
             yield line
 
     def _paragraphs(self, read: Iterator[str]) -> Iterator[str]:
         parts: list[str] = []
-        size = 0
+        size, number = 0, 1
         is_cut = is_rest = False
         for line in read:
             if self.unit == "paragraph" and not is_rest and line.isspace():
                 if parts:
                     yield "".join(parts)
                 parts, size, is_cut = [], 0, False
+                number += 1
                 continue
             if size + len(line) > MAX_PIECE and parts:
                 yield "".join(parts)
                 self.tally.num_cut += not is_cut
                 parts, size, is_cut = [], 0, True
+            if not parts:
+                self._begins = number
             parts.append(line)
             size += len(line)
             is_rest = not line.endswith("\n")
+            number += not is_rest
         if parts:
             yield "".join(parts)
 
@@ -140,28 +172,8 @@ class Documents:
             self._emit(Note(f"{tally.num_replacements:,} replacement characters in the text", "warning"))
         if tally.num_cut:
             self._emit(Note(f"{tally.num_cut:,} documents of more than {MAX_PIECE:,} characters were cut"))
-        if self._config.unit == "auto":
-            self._contradict(num_found)
-
-    def _contradict(self, num_found: int) -> None:
-        tally = self.tally
-        if self.unit == "line" and tally.num_empty > max(10, tally.num_lines // 20):
-            self._emit(
-                Note(
-                    f"a document was taken to be a line, but {tally.num_empty:,} of {tally.num_lines:,} "
-                    "lines are blank: is it a paragraph? (--unit paragraph)",
-                    "warning",
-                )
-            )
-        mean = tally.num_bytes / num_found
-        if self.unit == "paragraph" and mean > _LONG_DOCUMENT and tally.num_lines > 100 * num_found:
-            self._emit(
-                Note(
-                    f"a document was taken to be a paragraph, but their mean length is {mean:,.0f} bytes: "
-                    "is it a line? (--unit line)",
-                    "warning",
-                )
-            )
+        if found := self.contradiction():
+            self._emit(Note(found, "warning"))
 
 
 def choose_unit(source: Source, config: CorpusConfig) -> str:

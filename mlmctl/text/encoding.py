@@ -47,7 +47,7 @@ class Encoder:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.specials: Specials = special_ids(tokenizer)
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._begins_word = pieces.of(tokenizer).begins_word
         self._cut = cut_of(tokenizer)
         self._clear()
@@ -106,7 +106,7 @@ class Encoder:
     def _by_library(self, texts: Sequence[str]) -> Encoded:
         # Not `encode_batch_fast`, which knows no words.
         with library("tokenizer"):
-            rows = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+            rows = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
         of_row = [row.ids for row in rows]
         lengths = np.fromiter(map(len, of_row), np.int64, len(rows))
         total = int(lengths.sum())

@@ -27,6 +27,7 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_UTF_16 = "--encoding utf-16-le (or -be) reads UTF-16 without a byte-order mark"
 _WAYS_OUT = "--encoding NAME or --encoding-errors replace"
 
 
@@ -146,7 +147,7 @@ class _Decoder:
                     "data.encoding",
                     "every tenth character is NUL: this is UTF-16 or not text",
                     where=self._source.name,
-                    hint="--encoding utf-16-le (or -be) reads UTF-16 without a byte-order mark",
+                    hint=_UTF_16,
                 )
         if "\ufffd" in text:
             self._tally.num_replacements += text.count("\ufffd")
@@ -162,6 +163,9 @@ class _Decoder:
                 found += f"; the file begins with the byte-order mark of {name}"
                 hint = f"--encoding {name}"
                 break
+        else:
+            if self._start.count(0) * 4 > len(self._start):
+                found, hint = f"{found}; there is NUL between the letters", _UTF_16
         where = f"{self._source.name}:{line}:{offset + error.start}"
         return DataError("data.encoding", found, where=where, hint=way_out(self._start) or hint)
 

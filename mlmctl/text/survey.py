@@ -1,153 +1,155 @@
-"""The plain facts about a corpus, from one pass in bounded memory, before anything is made of it."""
+"""The plain facts about a corpus, from one pass in bounded memory, before anything is made of it.
+
+Lengths, duplicates, boilerplate and faults are counted over the whole corpus; language, script and how a
+tokenizer fits are measured on a sample spread evenly over it.
+"""
 
 from __future__ import annotations
 
-import codecs
-import hashlib
 import itertools
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
 
 from ..config import CorpusConfig
-from ..errors import DataError
-from ..events import Emit
+from ..events import Emit, Event, Progress
+from . import near_duplicates
 from .corpus import Source
 from .documents import Documents
-from .reading import Tally, chunks, lines
-from .rows import texts
-from .vocabulary import untrained
-from .words import WordCounter
+from .encoding_faults import EncodingFaults, find
+from .lengths import Lengths
+from .reading import Tally
+from .repeats import Boilerplate, Duplicates
+from .traces import Traces
 
-_MAX_FAULTS = 10
-_MAX_HASHES = 2**18
-_SAMPLE_CHARACTERS = 2**20
-_TOKENS_PER_WORD = 1.12
-"""Measured on 63 MB of English with a vocabulary of 8,192."""
+_SIGNED_AT_ONCE = 2**22  # characters
+_PLACES = "places.txt"
+_SAMPLE_CHARACTERS = 2**22
+_MOST_OF_A_DOCUMENT = 2**16
 
 
-def survey(sources: Sequence[Source], corpus: CorpusConfig, emit: Emit, stage: str) -> dict[str, Any]:
-    """Counts, lengths, duplicates, encoding faults and a prediction of the number of tokens.
+@dataclass(frozen=True)
+class Survey:
+    """What one pass over a corpus found."""
 
-    What cannot be decoded is not an error here but a fact: the first places are in `encoding_faults`.
+    unit: str
+    contradiction: str
+    """What speaks against that unit, if anything."""
+    tally: Tally
+    document_characters: Lengths
+    line_characters: Lengths
+    duplicates: Duplicates
+    boilerplate: Boilerplate
+    traces: Traces
+    encoding: EncodingFaults
+    sample: list[str]
+    """Documents, or their beginnings."""
+
+
+def survey(
+    sources: Sequence[Source],
+    corpus: CorpusConfig,
+    emit: Emit,
+    stage: str,
+    near: NearDuplicates | None = None,
+) -> Survey:
+    """Read the corpus once; once more if something in it cannot be decoded, for the places.
+
+    What cannot be decoded is not an error here but a fact. Raises what `Documents` raises for all else.
+    Near-duplicates are collected in `near`, where they were asked for.
     """
     lenient = corpus.model_copy(update={"encoding_errors": "replace"})
-    documents = Documents(sources, lenient, emit, stage)
-    lengths: Counter[int] = Counter()
-    duplicates = _Duplicates()
-    sample: list[str] = []
-    sample_size = 0
+    documents = Documents(sources, lenient, _progress_only(emit), stage)
+    of_documents, of_lines = Lengths(), Lengths()
+    duplicates, boilerplate, traces, sample = Duplicates(), Boilerplate(), Traces(), _Sample()
     for document in documents:
-        lengths[len(document)] += 1
-        duplicates.add(document)
-        if sample_size < _SAMPLE_CHARACTERS:
-            sample.append(document)
-            sample_size += len(document)
-    tally = documents.tally
-    faults = _all_faults(sources, corpus) if tally.num_replacements else []
-    return {
-        "num_files": len(sources),
-        "num_bytes": tally.num_bytes,
-        "num_lines": tally.num_lines,
-        "unit": documents.unit,
-        "num_documents": tally.num_documents,
-        "num_empty": tally.num_empty,
-        "num_cut": tally.num_cut,
-        "median_document_characters": _median(lengths),
-        "max_document_characters": max(lengths),
-        "duplicate_share": round(duplicates.share, 6),
-        "duplicate_share_is_exact": duplicates.is_exact,
-        "num_replacements": tally.num_replacements,
-        "encoding_faults": faults,
-        "predicted_num_tokens": _predict(sample, tally.num_bytes),
-    }
+        place = documents.place
+        lines = document.split("\n")
+        of_documents.add((len(document),))
+        of_lines.add(map(len, lines))
+        if duplicates.add(document, place):  # of copies the whole is told, not the parts
+            boilerplate.add(document, lines, place)
+        traces.add(document, place)
+        sample.add(document)
+        if near is not None:
+            near.add(document, place)
+    return Survey(
+        unit=documents.unit,
+        contradiction=documents.contradiction(),
+        tally=documents.tally,
+        document_characters=of_documents,
+        line_characters=of_lines,
+        duplicates=duplicates,
+        boilerplate=boilerplate,
+        traces=traces,
+        encoding=find(sources, corpus) if documents.tally.num_replacements else EncodingFaults(),
+        sample=sample.texts,
+    )
 
 
-@dataclass
-class _Duplicates:
-    """Share of documents that were there before: exact, or from a sample once there are very many.
+class NearDuplicates:
+    """Collects the signatures of documents in a scratch folder, and then finds those that are alike."""
 
-    The sample is of hashes and not of documents (Wegman's adaptive sampling, Flajolet 1990): all copies
-    of a text are in it or none, and it halves itself whenever it is full.
-    """
+    def __init__(self, threshold: float, scratch: Path) -> None:
+        self.threshold = threshold
+        self._scratch = scratch
+        self._files: list[Path] = []
+        self._batch: list[tuple[str, str]] = []
+        self._size = 0
 
-    _seen: dict[int, int] = field(default_factory=dict)
-    _bits: int = 0
+    def add(self, document: str, place: str) -> None:
+        self._batch.append((document, place))
+        self._size += len(document)
+        if self._size >= _SIGNED_AT_ONCE:
+            self._sign()
+
+    def found(self) -> tuple[int, str]:
+        """How many documents are like an earlier one, exact duplicates among them; the place of the first."""
+        self._sign()
+        parts = [partial(np.load, file, mmap_mode="r") for file in self._files]
+        is_first = near_duplicates.first_of_similar(parts, self.threshold, self._scratch)
+        numbers = np.flatnonzero(~is_first)
+        if not len(numbers):
+            return 0, ""
+        with (self._scratch / _PLACES).open(encoding="utf-8") as places:
+            return len(numbers), next(itertools.islice(places, int(numbers[0]), None)).rstrip("\n")
+
+    def _sign(self) -> None:
+        if self._batch:
+            self._files.append(self._scratch / f"signatures-{len(self._files)}.npy")
+            np.save(self._files[-1], near_duplicates.signatures([document for document, _ in self._batch]))
+            with (self._scratch / _PLACES).open("a", encoding="utf-8") as places:
+                places.writelines(f"{place}\n" for _, place in self._batch)
+        self._batch, self._size = [], 0
+
+
+class _Sample:
+    """Every n-th document, n doubled whenever there are too many characters: evenly spread, no randomness."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._every, self._size = 1, 0
+        self._numbers = itertools.count()
 
     def add(self, document: str) -> None:
-        text = " ".join(document.split())
-        number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
-        if number & ((1 << self._bits) - 1):
+        if next(self._numbers) % self._every:
             return
-        self._seen[number] = self._seen.get(number, 0) + 1
-        if len(self._seen) > _MAX_HASHES:
-            self._bits += 1
-            mask = (1 << self._bits) - 1
-            self._seen = {n: count for n, count in self._seen.items() if not n & mask}
-
-    @property
-    def is_exact(self) -> bool:
-        return self._bits == 0
-
-    @property
-    def share(self) -> float:
-        return 1 - len(self._seen) / max(1, sum(self._seen.values()))
+        self.texts.append(document[:_MOST_OF_A_DOCUMENT])
+        self._size += len(self.texts[-1])
+        while self._size > _SAMPLE_CHARACTERS and len(self.texts) > 1:
+            self._every *= 2
+            self.texts = self.texts[::2]
+            self._size = sum(map(len, self.texts))
 
 
-def _median(lengths: Counter[int]) -> int:
-    half, done = lengths.total() / 2, 0
-    for length in sorted(lengths):
-        done += lengths[length]
-        if done >= half:
-            return length
-    return 0
+def _progress_only(emit: Emit) -> Emit:
+    """What the pass would say of the corpus is in its result."""
 
+    def emit_progress(event: Event) -> None:
+        if isinstance(event, Progress):
+            emit(event)
 
-def _predict(sample: list[str], num_bytes: int) -> int:
-    counter = WordCounter(untrained(cased=False))
-    counter.count(sample)
-    sample_bytes = sum(len(document.encode()) for document in sample)
-    return round(num_bytes * counter.num_words / max(1, sample_bytes) * _TOKENS_PER_WORD)
-
-
-def _all_faults(sources: Sequence[Source], corpus: CorpusConfig) -> list[str]:
-    faults: list[str] = []
-    for source in sources:
-        faults += _faults(source, corpus, _MAX_FAULTS - len(faults))
-        if len(faults) >= _MAX_FAULTS:
-            break
-    return faults
-
-
-def _faults(source: Source, corpus: CorpusConfig, most: int) -> list[str]:
-    """The first places of a file that cannot be decoded; only the very first if it is not a file in UTF-8."""
-    if codecs.lookup(corpus.encoding).name != "utf-8" or source.format == "parquet":
-        strict = corpus.model_copy(update={"encoding_errors": "strict"})
-        read = texts if source.format == "parquet" else lines
-        try:
-            for _ in read(source, strict, Tally(), lambda at: None):
-                pass
-        except DataError as error:
-            return [str(error)]
-        return []
-    faults: list[str] = []
-    rest, offset, line = b"", 0, 1
-    for chunk in itertools.chain(chunks(source, lambda at: None), [b""]):
-        data, rest = rest + chunk, b""
-        start = 0
-        while len(faults) < most:
-            try:
-                data[start:].decode()
-                break
-            except UnicodeDecodeError as error:
-                place = start + error.start
-                if chunk and error.reason == "unexpected end of data":
-                    rest = data[place:]
-                    break
-                number = line + data.count(b"\n", 0, place)
-                faults.append(f"{source.name}:{number}:{offset + place}: byte 0x{data[place]:02x}")
-                start += error.end
-        line += data.count(b"\n")
-        offset += len(data) - len(rest)
-    return faults
+    return emit_progress
