@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ..artifact import digest
@@ -42,7 +43,8 @@ _FILE_BYTES = 2**16
 """A file of that size shares no part with another; smaller ones do, or there would be a part for each."""
 
 _FORMAT = 2
-_ORDER = ("lengths", "bytes", "hashes", "words", "ids", "signatures")  # the last only where it is asked for
+_ORDER = ("signatures", "lengths", "bytes", "hashes", "words", "ids")
+"""The arrays of a file; the first only where it is asked for, and there it is mapped into memory."""
 _CHECK = hashlib.sha256().digest_size
 
 
@@ -81,12 +83,23 @@ class Part:
         return self._array("hashes")
 
     def signatures(self) -> near_duplicates.Signatures:
-        """[num_documents, places]; only of parts that were made with them."""
-        return self._array("signatures")
+        """[num_documents, places], memory-mapped; ValueError for a part that was made without them."""
+        if not self._is_signed:
+            raise ValueError(f"{self.path.name} has no signatures")
+        with self.path.open("rb") as file:
+            npy.read_magic(file)
+            shape, _, dtype = npy.read_array_header_1_0(file)
+            mapped: near_duplicates.Signatures = np.memmap(self.path, dtype, "r", file.tell(), shape)
+            return mapped
+
+    @property
+    def _is_signed(self) -> bool:
+        return "." in self.path.name
 
     def _array(self, name: str) -> NDArray[Any]:
+        names = _ORDER if self._is_signed else _ORDER[1:]
         with self.path.open("rb") as file:
-            for _ in range(_ORDER.index(name) + 1):
+            for _ in range(names.index(name) + 1):
                 array: NDArray[Any] = np.load(file, allow_pickle=False)
             return array
 
