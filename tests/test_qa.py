@@ -446,9 +446,11 @@ def test_a_model_without_no_answer_warns_of_questions_that_have_none(tmp_path: P
     TASKS["qa"].read(data, FinetuneConfig(task="qa"), silent)
 
 
-def test_steps_are_small_and_quick_unless_asked_otherwise(tmp_path: Path) -> None:
+def test_steps_are_small_and_epochs_few_unless_asked_otherwise(tmp_path: Path) -> None:
     encoder, data = make_encoder(tmp_path / "pretrain"), make_questions(tmp_path / "train.json", 10)
-    unsaid: dict[str, Any] = {"task": "qa", "epochs": 1.0, "batch_size": None, "learning_rate": None}
+    unsaid: dict[str, Any] = {"task": "qa", "epochs": None, "batch_size": None, "learning_rate": None}
     metrics = run_finetune(tmp_path / "qa", encoder, data, **unsaid)
     assert (metrics["batch_size"], metrics["learning_rate"]) == (8, 1e-3)
-    assert metrics["num_steps"] > 1
+    assert metrics["num_epochs"] == 3
+    assert TASKS["qa"].epochs(2000) == 1.5
+    assert TASKS["qa"].epochs(100_000) == 1

@@ -15,7 +15,8 @@ from tokenizers import Tokenizer
 
 from ..text.specials import Specials
 from .features import TEXTS_AT_ONCE, Features
-from .squad import Answer, Questions
+from .question import Answer
+from .squad import Questions
 
 BESIDE = 0.3
 """Weight, for a question, of the windows that lie beside its answer."""

@@ -46,7 +46,8 @@ class QuestionAnswering:
     batch_size = 8
 
     def epochs(self, num_examples: int) -> float:
-        return 3.0
+        """Three of up to 1,000 questions, one of 3,000 and more: then answers are learned by heart."""
+        return float(np.clip(3000 / max(num_examples, 1), 1, 3))
 
     def read(
         self,

@@ -25,31 +25,10 @@ from ..text.corpus import shown
 from ..text.rows import no_constant
 from . import tables
 from .labelled import text_hash
+from .question import FAULTS, Answer, Fault, answers_of, fields_of
 
 _ROWS = (".jsonl", ".parquet")
 _MOST_CHARACTERS = 2**29  # SQuAD 2.0 has 42 million
-FAULTS = {
-    "missing_key": "lack a key, or have a value of the wrong type under it",
-    "duplicate_id": "have an id that was there before",
-    "blank": "have a blank question, context or answer",
-    "no_unicode": "hold half a surrogate pair",
-    "absent_answer": "have an answer that is not in the context",
-    "ambiguous_answer": "have an answer that is not where it is said to be, but at several other places",
-    "contradiction": "are said to have no answer and have one, or the reverse",
-}
-"""What can be wrong with a question, in the words of the message."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A gold answer: its text, and where it starts in the context (in characters)."""
-
-    text: str
-    start: int
-
-    @property
-    def end(self) -> int:
-        return self.start + len(self.text)
 
 
 @dataclass(frozen=True)
@@ -146,14 +125,6 @@ def examine(path: Path) -> Examined:
     return Examined(reader, version)
 
 
-class _Fault(Exception):
-    """What is wrong with one question: one of `FAULTS`, and what exactly."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
 class Reader:
     """Collects questions, and counts what is wrong with them."""
 
@@ -175,25 +146,16 @@ class Reader:
         """Take a question (an object with `question`, `id`, `answers`) about the `context` of a paragraph."""
         try:
             self._add(found, paragraph, where)
-        except _Fault as fault:
+        except Fault as fault:
             self.faults[fault.kind] += 1
             self.first.setdefault(fault.kind, (str(fault), where))
 
     def _add(self, found: object, paragraph: object, where: str) -> None:
-        context = _text(paragraph, "context")
-        question = _text(found, "question")
-        number = _text(found, "id")
+        context, question, number = fields_of(found, paragraph)
         if number in self._seen:
-            raise _Fault("duplicate_id", f"the id {shown(number)!r} was there before")
+            raise Fault("duplicate_id", f"the id {shown(number)!r} was there before")
         self._seen.add(number)
-        assert isinstance(found, dict)
-        is_impossible = found.get("is_impossible")
-        if not isinstance(is_impossible, bool | None):
-            raise _Fault("missing_key", "is_impossible is neither true nor false")
-        given = _pairs(found.get("answers", [] if is_impossible else None))
-        if is_impossible is not None and is_impossible == bool(given):
-            raise _Fault("contradiction", f"is_impossible is {is_impossible} with {len(given)} answers")
-        located = [_locate(context, text, start) for text, start in given]
+        located = answers_of(found, context)
         for answer, how in located:
             if how != "said":
                 self.offsets[how] += 1
@@ -226,62 +188,6 @@ class Reader:
                 "skipped": dict(sorted(self.faults.items())),
             },
         )
-
-
-def _text(holder: object, key: str) -> str:
-    value = holder.get(key) if isinstance(holder, dict) else None
-    if key == "id" and isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str):
-        raise _Fault("missing_key", f"{key} is " + ("not there" if value is None else "not a string"))
-    if not value.strip():
-        raise _Fault("blank", f"{key} is blank")
-    return _unicode(value)
-
-
-def _unicode(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise _Fault("no_unicode", "half a surrogate pair is no text") from None
-    return text
-
-
-def _pairs(answers: object) -> list[tuple[str, object]]:
-    """(text, start) of answers in any of their usual forms; a start that is not said is None."""
-    if isinstance(answers, dict):  # {"text": [...], "answer_start": [...]}
-        texts, starts = answers.get("text"), answers.get("answer_start")
-        if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)):
-            raise _Fault("missing_key", "answers has no lists text and answer_start of one length")
-        answers = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
-    if not isinstance(answers, list):
-        raise _Fault("missing_key", "answers is " + ("not there" if answers is None else "not a list"))
-    return [
-        (answer, None) if isinstance(answer, str) else (_text(answer, "text"), answer.get("answer_start"))
-        for answer in answers
-    ]
-
-
-def _locate(context: str, text: str, start: object) -> tuple[Answer, str]:
-    """The answer at its place, and how it was found: `said`, `bytes` or `repaired`."""
-    if not _unicode(text).strip():
-        raise _Fault("blank", "an answer is blank")
-    place = start if isinstance(start, int) and not isinstance(start, bool) and start >= 0 else None
-    if place is not None and context.startswith(text, place):
-        return Answer(text, place), "said"
-    first = context.find(text)
-    if first < 0:
-        raise _Fault("absent_answer", f"the answer {shown(text)[:60]!r} is not in the context")
-    if context.find(text, first + 1) < 0:
-        in_bytes = place is not None and len(context[:first].encode()) == place
-        return Answer(text, first), "bytes" if in_bytes else "repaired"
-    if place is not None:
-        before = context.encode()[:place]
-        if context.encode().startswith(text.encode(), place):
-            return Answer(text, len(before.decode())), "bytes"
-    raise _Fault(
-        "ambiguous_answer", f"the answer {shown(text)[:60]!r} is not at {place}, but at several places"
-    )
 
 
 def _articles(text: str, name: str) -> tuple[object, list[Any]]:

@@ -12,7 +12,8 @@ import numpy as np
 
 from ...tasks import squad
 from ...tasks.labelled import Labelled, text_hash
-from ...tasks.squad import FAULTS, Questions
+from ...tasks.question import FAULTS
+from ...tasks.squad import Questions
 from ...tasks.tagged import Tagged
 from ...text.corpus import shown
 from .section import Finding
