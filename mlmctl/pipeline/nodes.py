@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import hub
+from .. import extras, hub
 from ..config import FinetuneConfig, MaskConfig, PretrainConfig, Recipe
 from ..errors import UsageError
 from ..events import Emit
@@ -172,6 +172,8 @@ def _blocks(run: Path, recipe: Recipe, corpus: inputs.Corpus) -> Node:
 
         return mask.run_blocks(recipe.mask, recipe.corpus, stage)
 
+    if recipe.mask.near_duplicates:  # said before a tokenizer is trained
+        extras.check("rensa", "near", "near-duplicates")
     shape = {name: value for name, value in recipe.mask.key_fields().items() if name not in _POLICY_FIELDS}
     return Node(
         "mask/blocks",
