@@ -42,12 +42,21 @@ def test_an_interval_holds_its_metric_and_is_the_same_every_time(values: np.ndar
         assert found.low == found.high == pytest.approx(values[0])
 
 
-@pytest.mark.parametrize("share", [0.5, 0.8, 0.97])
-def test_an_interval_agrees_with_scipy(share: float) -> None:
-    stats = pytest.importorskip("scipy.stats")
+def counted(share: float) -> tuple[np.ndarray, np.ndarray]:
     draw = np.random.default_rng(0)
     below = draw.integers(1, 6, 200).astype(float)
-    above = draw.binomial(below.astype(int), share).astype(float)
+    return draw.binomial(below.astype(int), share).astype(float), below
+
+
+SKEWED = np.ones(40), np.random.default_rng(0).lognormal(0, 1.2, 40)
+"""A quotient that is too large on average, where percentiles alone are far off."""
+
+
+@pytest.mark.parametrize(
+    ("above", "below"), [counted(0.5), counted(0.97), SKEWED], ids=["even", "high", "skewed"]
+)
+def test_an_interval_agrees_with_scipy(above: np.ndarray, below: np.ndarray) -> None:
+    stats = pytest.importorskip("scipy.stats")
     ours = bootstrap.interval(Ratio.of(above, below))
     theirs = stats.bootstrap(
         (above, below),
@@ -58,19 +67,19 @@ def test_an_interval_agrees_with_scipy(share: float) -> None:
         rng=np.random.default_rng(1),
     ).confidence_interval
     width = theirs.high - theirs.low
-    assert ours.low == pytest.approx(theirs.low, abs=0.08 * width)
-    assert ours.high == pytest.approx(theirs.high, abs=0.08 * width)
+    assert ours.low == pytest.approx(theirs.low, abs=0.04 * width)
+    assert ours.high == pytest.approx(theirs.high, abs=0.04 * width)
 
 
 @pytest.mark.parametrize(("share", "num_examples"), [(0.8, 200), (0.95, 200), (0.6, 60)])
 def test_intervals_cover_the_truth_about_as_often_as_they_say(share: float, num_examples: int) -> None:
     draw = np.random.default_rng(0)
-    found = [bootstrap.interval(mean(draw.binomial(1, share, num_examples) * 1.0)) for _ in range(200)]
+    found = [bootstrap.interval(mean(draw.binomial(1, share, num_examples) * 1.0)) for _ in range(150)]
     covered = np.mean([each.low <= share <= each.high for each in found])
     assert 0.90 <= covered <= 0.99
     missed_low = sum(each.low > share for each in found)
-    assert missed_low < 15  # about 2.5 % on either side
-    assert sum(each.high < share for each in found) < 15
+    assert missed_low < 12  # about 2.5 % on either side
+    assert sum(each.high < share for each in found) < 12
 
 
 def test_resampling_examples_in_groups_is_resampling_examples() -> None:
@@ -131,7 +140,7 @@ def test_equal_models_are_told_apart_about_as_often_as_chance_has_it() -> None:
     draw = np.random.default_rng(0)
     found = [
         bootstrap.paired(mean(draw.binomial(1, 0.8, 150) * 1.0), mean(draw.binomial(1, 0.8, 150) * 1.0))
-        for _ in range(150)
+        for _ in range(100)
     ]
     assert np.mean([each.p_value <= 0.05 for each in found]) < 0.10
     failed = [gates.check_drops({"accuracy": each}, {"accuracy": 0.0})[0] for each in found]

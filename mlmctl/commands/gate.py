@@ -81,11 +81,10 @@ class Gate:
         lines = [f"### {_plain(name)}: {outcome}", ""]
         lines += [_line(_COLUMNS), _line(["---"] + ["---:"] * 5 + ["---"])]
         lines += [_line(row) for row in self._rows(metrics, verdict)]
-        lines += ["", *(f"- **{_plain(sentence)}**" for sentence in verdict.failures)]
-        lines += [f"- {_plain(sentence)}" for sentence in verdict.doubts]
-        if isinstance(num_examples, int):
-            lines += ["", f"{num_examples:,} examples."]
-        return "\n".join(lines).rstrip() + "\n\n"
+        told = [f"- **{_plain(sentence)}**" for sentence in verdict.failures]
+        told += [f"- {_plain(sentence)}" for sentence in verdict.doubts]
+        last = [f"{num_examples:,} examples."] if isinstance(num_examples, int) else []
+        return "".join("\n".join(part) + "\n\n" for part in (lines, told, last) if part)
 
     def _rows(self, metrics: Mapping[str, Any], verdict: Verdict) -> Iterator[Sequence[str]]:
         intervals = metrics.get("intervals", {})
