@@ -311,6 +311,14 @@ def test_tags_that_do_not_begin_well_have_a_place(shell: Shell, tmp_path: Path) 
     assert finding(outcome, "doctor.contradictions")["where"] == "t.conll: sentence 3"
 
 
+def test_test_sentences_without_any_entity_are_no_fault(shell: Shell, tmp_path: Path) -> None:
+    Path("t.conll").write_text("\n".join(["Anna\tB-PER\nsings\tO\n", "in\tO\nRome\tB-LOC\n"] * 6))
+    Path("e.conll").write_text("in\tO\nwinter\tO\n")
+    arguments = ("--data", "t.conll", "--test", "e.conll", "--vocab-size", "120", "--json")
+    outcome = shell("doctor", "--task", "tags", *arguments)
+    assert outcome.json["labelled"]["test"]["entities"] == {}
+
+
 def test_escape_sequences_of_the_data_are_not_printed(shell: Shell, tmp_path: Path) -> None:
     Path("c.txt").write_text(
         "\n\n".join(f"\x1b[31mred beginning of a document, forty letters {n} {PROSE}" for n in range(20))

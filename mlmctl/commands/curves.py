@@ -5,7 +5,6 @@ Drawn by matplotlib, which is an extra. The same runs give the same bytes of SVG
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,19 +17,12 @@ from numpy.typing import NDArray
 from .. import extras
 from ..artifact import MANIFEST, read_manifest
 from ..errors import ArtifactError, UsageError
-from ..storage import sha256_file, write_file
+from ..storage import sha256_file
+from .pictures import COLOURS, axes
 
 _SUFFIXES = (".svg", ".png", ".pdf")
 _LOG = "metrics.jsonl"
 _MOST_POINTS = 200
-_STYLE = {
-    "svg.hashsalt": "mlmctl",  # identifiers in an SVG are drawn at random otherwise
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "text.parse_math": False,  # a dollar in the name of a folder is a dollar
-}
 
 Floats = NDArray[np.float64]
 
@@ -73,30 +65,20 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
     """Write the picture. UsageError if no run has a loss to draw."""
     if not any(len(curve.train) for curve in curves):
         raise UsageError("usage.plot", "none of the runs has a loss to draw", hint="mlmctl pretrain")
-    matplotlib, ticker, figures = (
-        extras.load(name, "report", "plots")
-        for name in ("matplotlib", "matplotlib.ticker", "matplotlib.figure")
-    )
-    with matplotlib.rc_context(_STYLE):
-        figure = figures.Figure(figsize=(8, 4.5), layout="constrained")
-        axes = figure.subplots()
+    ticker = extras.load("matplotlib.ticker", "report", "plots")
+    with axes(path, (8, 4.5), "report") as drawn:
         for number, curve in enumerate(curves):
-            colour = f"C{number % 10}"
-            axes.plot(*curve.train.T, color=colour, alpha=0.35, linewidth=1)
-            axes.plot(*curve.valid.T, color=colour, marker="o", markersize=3, label=curve.name)
+            colour = COLOURS[number % len(COLOURS)]
+            drawn.plot(*curve.train.T, color=colour, alpha=0.35, linewidth=1)
+            drawn.plot(*curve.valid.T, color=colour, marker="o", markersize=3, label=curve.name)
             if curve.unigram_loss is not None:
-                axes.axhline(curve.unigram_loss, color=colour, linestyle="--", linewidth=1)
-        axes.set_xscale("log")  # most of what is learned is learned soon
-        axes.xaxis.set_major_formatter(ticker.EngFormatter())
-        axes.xaxis.set_minor_formatter(ticker.NullFormatter())
-        axes.set_xlabel("tokens seen in training")
-        axes.set_ylabel("loss (nats a masked token)")
-        axes.legend(title="validation (faint: training, dashed: token frequencies)", frameon=False)
-        content = io.BytesIO()
-        kind = path.suffix[1:].lower()
-        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-        figure.savefig(content, format=kind, metadata=metadata, dpi=150)
-    write_file(path, content.getvalue())
+                drawn.axhline(curve.unigram_loss, color=colour, linestyle="--", linewidth=1)
+        drawn.set_xscale("log")  # most of what is learned is learned soon
+        drawn.xaxis.set_major_formatter(ticker.EngFormatter())
+        drawn.xaxis.set_minor_formatter(ticker.NullFormatter())
+        drawn.set_xlabel("tokens seen in training")
+        drawn.set_ylabel("loss (nats a masked token)")
+        drawn.legend(title="validation (faint: training, dashed: token frequencies)")
 
 
 def _rows(run: Path) -> list[dict[str, Any]]:

@@ -142,7 +142,7 @@ class _File:
     def _balance(self) -> Iterable[Finding]:
         balance = self.kind.balance
         total = sum(balance.values())
-        most = max(balance, key=lambda name: balance[name])
+        most = max(balance, key=lambda name: balance[name], default="")
         if len(balance) > 1 and self.kind.is_exclusive and balance[most] / total >= _LARGEST_LABEL:
             message = f"{percent(balance[most] / total)} of the examples have the label {shown(most)!r}"
             hint = "look at macro F1, not at accuracy; label more of the others"
