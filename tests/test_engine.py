@@ -19,7 +19,7 @@ from torch import nn
 from transformers import ModernBertForMaskedLM
 
 from mlmctl.config import PretrainConfig, RuntimeConfig
-from mlmctl.engine import loop, machine, masked_lm, model, optimizer, plan, probe, runtime, schedule
+from mlmctl.engine import lanes, loop, machine, masked_lm, model, optimizer, plan, probe, runtime, schedule
 from mlmctl.engine.architectures import ARCHITECTURES
 from mlmctl.errors import ArtifactError, ResourceError, UsageError
 from mlmctl.measure import masked_lm as measure
@@ -442,3 +442,48 @@ def test_measures_against_a_direct_computation() -> None:
     assert parts == whole
     assert (whole.loss, whole.accuracy) == (2.5, 0.75)
     assert measure.Sums().loss == 0.0
+
+
+# lanes
+
+
+def test_lanes_add_up_to_one_and_are_the_same_every_time(work) -> None:
+    def gradients(num_threads: int) -> tuple[float, int, list[torch.Tensor]]:
+        encoder = tiny()
+        settings = loop.Settings("test", 1, 0, 1.0, 60.0, num_threads=num_threads)
+        loss, num_tokens = loop.accumulate(encoder, work, 0, settings)
+        return loss, num_tokens, [parameter.grad for parameter in encoder.parameters()]
+
+    alone, some, again = gradients(1), gradients(3), gradients(3)
+    assert lanes.number(tiny(), 3, work.num_micro_batches(0)) == 3
+    assert some[1] == alone[1]
+    assert some[0] == pytest.approx(alone[0], rel=1e-6)
+    assert some[0] == again[0]
+    for one, other, third in zip(alone[2], some[2], again[2], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+        assert torch.equal(other, third)
+
+
+def test_what_draws_random_numbers_has_one_lane() -> None:
+    encoder = tiny()
+    assert lanes.number(encoder, 4, 2) == 2
+    assert lanes.number(encoder, 1, 2) == 1
+    assert lanes.number(encoder, 100, 100) == 8
+    encoder.model.layers[0].mlp.drop.p = 0.1
+    assert lanes.number(encoder, 4, 2) == 1
+    assert lanes.number(tiny(architecture="bert"), 4, 2) == 1
+
+
+def test_an_error_in_a_lane_is_raised_when_all_have_ended() -> None:
+    ended = []
+
+    def lane(numbers: range) -> int:
+        if 1 in numbers:
+            raise UsageError("usage.test", "one lane fails")
+        ended.append(numbers)
+        return len(numbers)
+
+    with pytest.raises(UsageError, match="one lane fails"):
+        lanes.run(lane, range(5), 3, 3)
+    assert len(ended) == 2
+    assert lanes.run(len, range(7), 3, 3) == [3, 2, 2]

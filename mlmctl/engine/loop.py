@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..errors import DivergedError, InterruptedRun, UsageError
 from ..events import Emit, Evaluated, Note, Progress, silent
 from ..signals import StopRequest, stop
+from . import lanes
 from .checkpoint import Checkpoints, Counters
 from .optimizer import Optimizer
 
@@ -82,6 +83,8 @@ class Settings:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rank: int = 0
     world_size: int = 1
+    num_threads: int = 1
+    """CPU threads that are ours: micro-batches are computed side by side where that is possible (`lanes`)."""
 
 
 @dataclass(frozen=True)
@@ -145,19 +148,59 @@ def accumulate(
     between micro-batches, with the gradients incomplete.
     """
     total_weight = max(work.total_weight(step), 1e-8)  # nothing masked at all: loss 0, not 0/0
-    total_loss, num_tokens = 0.0, 0
-    for number in range(settings.rank, work.num_micro_batches(step), settings.world_size):
-        if stop.overdue:
+    numbers = range(settings.rank, work.num_micro_batches(step), settings.world_size)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def lane(numbers: range) -> _Share | None:
+        share = _Share()
+        for number in numbers:
+            if stop.overdue:
+                return None
+            batch = work.micro_batch(step, number)
+            batch = {name: tensor.to(settings.device, non_blocking=True) for name, tensor in batch.items()}
+            if num_lanes == 1:  # more are there only where nothing is drawn
+                torch.manual_seed(_dropout_seed(settings.seed, step, number))
+            with _autocast(settings):
+                loss = work.loss(model, batch) / total_weight
+            share.add(torch.autograd.grad(loss, parameters, allow_unused=True))
+            share.loss += loss.item()
+            share.num_tokens += batch["input_ids"].numel()
+        return share
+
+    num_lanes = lanes.number(model, settings.num_threads, len(numbers))
+    shares = lanes.run(lane, numbers, num_lanes, settings.num_threads)
+    total = _Share()
+    for share in shares:
+        if share is None:
             return None
-        batch = work.micro_batch(step, number)
-        batch = {name: tensor.to(settings.device, non_blocking=True) for name, tensor in batch.items()}
-        torch.manual_seed(_dropout_seed(settings.seed, step, number))
-        with _autocast(settings):
-            loss = work.loss(model, batch) / total_weight
-        loss.backward()  # type: ignore[no-untyped-call]
-        total_loss += loss.item()
-        num_tokens += batch["input_ids"].numel()
-    return total_loss, num_tokens
+        total.add(share.gradients)
+        total.loss += share.loss
+        total.num_tokens += share.num_tokens
+    for parameter, gradient in zip(parameters, total.gradients, strict=bool(total.gradients)):
+        if gradient is not None:
+            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+    return total.loss, total.num_tokens
+
+
+@dataclass
+class _Share:
+    """Sums over some micro-batches."""
+
+    loss: float = 0.0
+    num_tokens: int = 0
+    gradients: list[Tensor | None] = field(default_factory=list)
+    """Of each parameter; None where the loss does not depend on it."""
+
+    def add(self, gradients: Sequence[Tensor | None]) -> None:
+        """Add gradients, which are then this object's own."""
+        if not self.gradients:
+            self.gradients = list(gradients)
+            return
+        for n, gradient in enumerate(gradients):
+            held = self.gradients[n]
+            self.gradients[n] = (
+                gradient if held is None else held if gradient is None else held.add_(gradient)
+            )
 
 
 def take_step(optimizer: Optimizer, factor: float, loss: float, max_grad_norm: float) -> float | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from . import architectures
+from . import architectures, lanes
 from .architectures import Shape
 from .model import num_parameters
 from .plan import Plan
@@ -23,11 +23,11 @@ class Needs:
     memory: int
 
 
-def estimate(encoder: PreTrainedModel, shape: Shape, plan: Plan, rate: float) -> Needs:
+def estimate(encoder: PreTrainedModel, shape: Shape, plan: Plan, rate: float, num_threads: int) -> Needs:
     """What a run by this plan needs, masking tokens at `rate`.
 
     Disk: the newest two checkpoints, the one before the decay, the one being written, the result. Memory:
-    the program, weights with gradients and the optimizer's state, activations and logits of a micro-batch.
+    the program, weights and the optimizer's state; of each lane gradients, activations and logits.
     """
     num_all = num_parameters(encoder)
     layers = architectures.of(encoder).layers
@@ -39,8 +39,9 @@ def estimate(encoder: PreTrainedModel, shape: Shape, plan: Plan, rate: float) ->
     width = 16 * shape.hidden_size + 6 * shape.intermediate_size + scores
     activations = tokens * shape.num_hidden_layers * width
     logits = 4 * tokens * rate * encoder.config.vocab_size
-    held = checkpoint + 4 * num_all
+    num_lanes = lanes.number(encoder, num_threads, -(-plan.blocks_per_step // plan.blocks_per_micro_batch))
+    held = checkpoint + 4 * num_all * num_lanes
     return Needs(
         disk=4 * checkpoint + 4 * num_all + _BYTES_OF_METRICS * plan.num_steps,
-        memory=int(_PROGRAM_BYTES + 1.5 * held + 4 * (activations + logits)),
+        memory=int(_PROGRAM_BYTES + 1.5 * held + 4 * (activations + logits) * num_lanes),
     )

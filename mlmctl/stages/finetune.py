@@ -79,6 +79,7 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
             device=machine.device,
             rank=machine.rank,
             world_size=machine.world_size,
+            num_threads=machine.num_threads,
         ),
         Checkpoints(stage.work, stage.name, stage.emit, environment=stage.environment),
         watch.evaluate,

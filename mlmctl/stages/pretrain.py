@@ -173,6 +173,7 @@ class _World:
             device=self.runtime.device,
             rank=self.runtime.rank,
             world_size=self.runtime.world_size,
+            num_threads=self.runtime.num_threads,
         )
 
 
@@ -220,7 +221,7 @@ def _tell_plan(world: _World, encoder: PreTrainedModel, chosen: plan.Plan) -> No
     """Print the plan; ResourceError if the disk is too small for it."""
     num_parameters = model.num_parameters(encoder)
     length, facts, shape = world.blocks.block_length, world.blocks.facts, world.start.shape
-    needed = needs.estimate(encoder, shape, chosen, world.policy.rate_start)
+    needed = needs.estimate(encoder, shape, chosen, world.policy.rate_start, world.runtime.num_threads)
     tokens = chosen.blocks_per_step * length
     epochs = chosen.num_steps * chosen.blocks_per_step / world.blocks.num_blocks
     expected = chosen.seconds_per_step and chosen.seconds_per_step * chosen.num_steps

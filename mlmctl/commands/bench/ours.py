@@ -42,6 +42,7 @@ def run(job: Job, channel: Channel) -> None:
         max_grad_norm=config.max_grad_norm,
         save_interval=float("inf"),
         dtype=dtype,
+        num_threads=machine.num_threads,
     )
     pacer = Pacer(channel)
 

@@ -37,7 +37,7 @@ def look(recipe: Recipe, num_tokens: int, measured: Measured, machine: dict[str,
     draft = plans.draft(config, start.shape, block_length, here.device)
     encoder = start.make()
     num_parameters = model.num_parameters(encoder)
-    needed = needs.estimate(encoder, start.shape, draft, recipe.mask.rate_start)
+    needed = needs.estimate(encoder, start.shape, draft, recipe.mask.rate_start, here.num_threads)
     per_step = _seconds_per_step(recipe, start, draft, blocks, here)
     tokens_per_step = draft.blocks_per_step * block_length
     speed = tokens_per_step / per_step
@@ -80,8 +80,8 @@ def _start(recipe: Recipe, measured: Measured, specials: Specials, here: Runtime
 
 
 def _seconds_per_step(recipe: Recipe, start: Start, draft: Any, blocks: Blocks, here: Runtime) -> float:
-    """Timed on steps of one micro-batch, gradients and update apart."""
-    from ...engine import calibrate, loop
+    """Timed on steps of one micro-batch a lane, gradients and update apart."""
+    from ...engine import calibrate, lanes, loop
     from ...engine.masked_lm import MaskedLanguageWork
     from ...engine.optimizer import muon_and_adamw
     from ...text.units import Units
@@ -95,10 +95,14 @@ def _seconds_per_step(recipe: Recipe, start: Start, draft: Any, blocks: Blocks, 
         weight_decay=config.weight_decay,
         dtype=draft.torch_dtype,
     )
-    at_once = draft.blocks_per_micro_batch
+    num_micro_batches = -(-draft.blocks_per_step // draft.blocks_per_micro_batch)
+    num_lanes = lanes.number(encoder, here.num_threads, num_micro_batches)
     mean_rate = mask.rate_start + (mask.rate_end - mask.rate_start) * config.decay_fraction / 2
     units = Units(mask.unit, mask.span_length)
-    work = MaskedLanguageWork(blocks, config.seed, at_once, at_once, lambda step: mean_rate, units)
+    at_once = draft.blocks_per_micro_batch
+    work = MaskedLanguageWork(
+        blocks, config.seed, num_lanes * at_once, at_once, lambda step: mean_rate, units
+    )
     settings = loop.Settings(
         stage="doctor",
         num_steps=0,
@@ -107,9 +111,10 @@ def _seconds_per_step(recipe: Recipe, start: Start, draft: Any, blocks: Blocks, 
         save_interval=0,
         dtype=draft.torch_dtype,
         device=here.device,
+        num_threads=here.num_threads,
     )
-    num_micro_batches = -(-draft.blocks_per_step // at_once)
-    return calibrate.seconds_per_step(encoder, optimizer, work, settings, num_micro_batches, PROBE_SECONDS)
+    num_rounds = -(-num_micro_batches // num_lanes)
+    return calibrate.seconds_per_step(encoder, optimizer, work, settings, num_rounds, PROBE_SECONDS)
 
 
 def _fitting(recipe: Recipe, num_tokens: int, specials: Specials) -> str:
