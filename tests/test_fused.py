@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from mlmctl.engine import fused, model
+from mlmctl.engine import fused, model, optimizer
 from mlmctl.engine.architectures import ARCHITECTURES, Shape
 from mlmctl.engine.masked_lm import sparse_logits
 
@@ -135,3 +136,23 @@ def test_installed_layers_give_any_head_the_stock_numbers(encoder: Any, head: An
         if one.grad is not None:
             torch.testing.assert_close(other.grad, one.grad, rtol=1e-4, atol=1e-5, msg=name)
     assert list(ours.state_dict()) == list(stock.state_dict())
+
+
+def test_weights_that_were_updated_are_converted_again(encoder: Any) -> None:
+    made, ours = batch(False), copy.deepcopy(encoder)
+    updates = optimizer.muon_and_adamw(ours, muon_learning_rate=0.1, learning_rate=0.1, weight_decay=0.1)
+
+    def in_bfloat16(loss: Any) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):  # which has a memory of its own, while it lasts
+            return loss(ours, made)
+
+    for _ in range(2):
+        found = in_bfloat16(fused_loss)
+        torch.testing.assert_close(found, in_bfloat16(plain_loss), rtol=2e-3, atol=0)
+        gradients(ours, found)
+        updates.step(1.0)
+        after = in_bfloat16(fused_loss)
+        assert abs(float(after.detach() - found.detach())) > 0.1
+        converted = [parameter for parameter in ours.parameters() if hasattr(parameter, "_made")]
+        assert len(converted) == 4 * 3 + 1  # of each layer and the decoder
+        assert all(torch.equal(each._made[1], each.to(torch.bfloat16)) for each in converted)

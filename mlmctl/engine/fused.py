@@ -189,7 +189,7 @@ class _Attention(torch.autograd.Function):
         with torch.autocast("cpu", enabled=False):
             x, *moments = _norm(hidden, norm, eps, dtype)
             asking = x if positions is None else x.index_select(0, positions)
-            weights = qkv.to(dtype)
+            weights, wo = _in(dtype, qkv), _in(dtype, out)
             q0 = torch.mm(asking, weights[:width].t()).view(num_blocks, -1, width // size, size)
             kv = torch.mm(x, weights[width:].t()).view(num_blocks, -1, 2, width // size, size)
             q = torch.empty_like(q0.transpose(1, 2), memory_format=torch.contiguous_format)
@@ -202,23 +202,21 @@ class _Attention(torch.autograd.Function):
                 scores += mask
             shares = torch.softmax(scores, dim=-1)
             mixed = torch.matmul(shares, v).transpose(1, 2).reshape(-1, width)
-            attended = torch.mm(mixed, out.to(dtype).t())
+            attended = torch.mm(mixed, wo.t())
             before = hidden if positions is None else hidden.index_select(0, positions)
-            ctx.save_for_backward(hidden, norm, qkv, out, x, q, k, v, shares, mixed, positions, *moments)
+            ctx.save_for_backward(hidden, norm, weights, wo, x, q, k, v, shares, mixed, positions, *moments)
             ctx.rotary = rotary
             return before + attended
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, norm, qkv, out, x, q, k, v, shares, mixed, positions, *moments = ctx.saved_tensors
+        hidden, norm, weights, wo, x, q, k, v, shares, mixed, positions, *moments = ctx.saved_tensors
         rotary: _Rotary = ctx.rotary
         width, dtype = hidden.shape[1], rotary.dtype
         num_blocks, num_heads, _, size = q.shape
         g = gradient.to(dtype)
         d_out = torch.mm(g.t(), mixed)
-        d_mixed = (
-            torch.mm(g, out.to(dtype)).view(num_blocks, -1, num_heads, size).transpose(1, 2).contiguous()
-        )
+        d_mixed = torch.mm(g, wo).view(num_blocks, -1, num_heads, size).transpose(1, 2).contiguous()
         dkv = x.new_empty(num_blocks, rotary.length, 2, num_heads, size)
         dkv[:, :, 1] = torch.matmul(shares.transpose(2, 3), d_mixed).transpose(1, 2)
         d_shares = torch.matmul(d_mixed, v.transpose(2, 3))
@@ -230,7 +228,7 @@ class _Attention(torch.autograd.Function):
         _rotate(_halves(dk), rotary.of_keys[0], -rotary.of_keys[1], _halves(dkv[:, :, 0].transpose(1, 2)))
         dq, dkv = dq.view(-1, width), dkv.view(-1, 2 * width)
 
-        weights, d_qkv = qkv.to(dtype), torch.empty_like(qkv, dtype=dtype)
+        d_qkv = torch.empty_like(weights)
         asking = x if positions is None else x.index_select(0, positions)
         torch.mm(dq.t(), asking, out=d_qkv[:width])
         torch.mm(dkv.t(), x, out=d_qkv[width:])
@@ -244,7 +242,7 @@ class _Attention(torch.autograd.Function):
             d_hidden += gradient
         else:
             d_hidden.index_add_(0, positions, gradient)
-        return d_hidden, d_norm, d_qkv.to(qkv.dtype), d_out.to(out.dtype), None, None, None, None
+        return d_hidden, d_norm, d_qkv.to(_FP32), d_out.to(_FP32), None, None, None, None
 
 
 class _Mlp(torch.autograd.Function):
@@ -256,30 +254,31 @@ class _Mlp(torch.autograd.Function):
     ) -> Tensor:
         with torch.autocast("cpu", enabled=False):
             x, *moments = _norm(hidden, norm, eps, dtype)
-            into, gate_into = wi.to(dtype).chunk(2)
+            wi, wo = _in(dtype, wi), _in(dtype, wo)
+            into, gate_into = wi.chunk(2)
             a = torch.mm(x, into.t())  # apart, so that every pass runs over memory in its order
             gate = torch.mm(x, gate_into.t())
             activated = nn.functional.gelu(a)
             product = activated * gate
             ctx.save_for_backward(hidden, norm, wi, wo, x, a, gate, activated, product, *moments)
-            return hidden + torch.mm(product, wo.to(dtype).t())
+            return hidden + torch.mm(product, wo.t())
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         hidden, norm, wi, wo, x, a, gate, activated, product, *moments = ctx.saved_tensors
         g = gradient.to(x.dtype)
         d_wo = torch.mm(g.t(), product)
-        d_product = torch.mm(g, wo.to(x.dtype))
+        d_product = torch.mm(g, wo)
         d_gate = d_product * activated
         da = torch.ops.aten.gelu_backward(d_product.mul_(gate), a)
-        d_wi = torch.empty_like(wi, dtype=x.dtype)
+        d_wi = torch.empty_like(wi)
         for part, d in zip(d_wi.chunk(2), (da, d_gate), strict=True):
             torch.mm(d.t(), x, out=part)
-        into, gate_into = wi.to(x.dtype).chunk(2)
+        into, gate_into = wi.chunk(2)
         dx = torch.mm(da, into).addmm_(d_gate, gate_into)
         d_hidden, d_norm = _norm_backward(dx, hidden, norm, moments)
         d_hidden += gradient
-        return d_hidden, d_norm, d_wi.to(wi.dtype), d_wo.to(wo.dtype), None, None
+        return d_hidden, d_norm, d_wi.to(_FP32), d_wo.to(_FP32), None, None
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -297,7 +296,8 @@ class _CrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         with torch.autocast("cpu", enabled=False):
             x = hidden.to(dtype)
-            logits = torch.addmm(bias.to(dtype), x, weight.to(dtype).t())  # [n, vocab_size]
+            weight = _in(dtype, weight)
+            logits = torch.addmm(bias.to(dtype), x, weight.t())  # [n, vocab_size]
             loss = torch.zeros((), dtype=_FP32)
             at_once = max(1, _LOGITS_AT_ONCE // logits.shape[1])
             for first in range(0, len(logits), at_once):
@@ -314,15 +314,26 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, d_logits = ctx.saved_tensors
         dtype = d_logits.dtype
-        d_hidden = torch.mm(d_logits, weight.to(dtype)).to(_FP32) * gradient
+        d_hidden = torch.mm(d_logits, weight).to(_FP32) * gradient
         d_weight = torch.mm(d_logits.t(), (hidden * gradient).to(dtype))
         d_bias = d_logits.sum(0, dtype=_FP32) * gradient
-        return d_hidden.to(hidden.dtype), d_weight.to(weight.dtype), d_bias, None, None, None
+        return d_hidden.to(hidden.dtype), d_weight.to(_FP32), d_bias, None, None, None
 
 
 _attention: Callable[..., Tensor] = _Attention.apply
 _mlp: Callable[..., Tensor] = _Mlp.apply
 _cross_entropy: Callable[..., Tensor] = _CrossEntropy.apply
+
+
+def _in(dtype: torch.dtype, weight: Any) -> Tensor:
+    """A parameter in another number format, made once for all micro-batches between two updates of it."""
+    if weight.dtype == dtype:
+        return weight  # type: ignore[no-any-return]
+    made = getattr(weight, "_made", None)
+    if made is None or made[0] != (weight._version, dtype):
+        made = (weight._version, dtype), weight.detach().to(dtype)
+        weight._made = made
+    return made[1]  # type: ignore[no-any-return]
 
 
 def _norm(hidden: Tensor, weight: Tensor | None, eps: float, dtype: torch.dtype) -> tuple[Tensor, ...]:

@@ -105,6 +105,8 @@ class Optimizer:
         for group, base in zip(self._adamw.param_groups, self._base_rates, strict=True):
             group["lr"] = base * factor
         self._adamw.step()
+        for parameter in self._names:  # the fused kernel does not say that it has changed them
+            torch.autograd.graph.increment_version(parameter)
         if self._muon:
             self._muon.step(factor)
 
