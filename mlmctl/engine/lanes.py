@@ -1,0 +1,54 @@
+"""Micro-batches of a step side by side, each on CPU threads of its own.
+
+Two cores are hardly twice as fast at one matrix product, and less than that at everything between two. Two
+micro-batches at once, on one core each, keep both at work: 14.5 instead of 12.1 thousand tokens a second
+(`mini`, 2 cores, steps of 8,192 tokens; torch lets go of Python's lock while it computes). The gradients are
+summed lane by lane, so the same number of lanes gives the same bits.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from . import fused
+
+_MOST = 8  # each holds gradients of its own
+
+_T = TypeVar("_T")
+
+
+def number(model: nn.Module, num_threads: int, num_micro_batches: int) -> int:
+    """How many lanes a step has: 1 where a model draws random numbers, of which torch has one stream only."""
+    lanes = min(num_threads, num_micro_batches, _MOST)
+    if lanes < 2 or not fused.applies(model):
+        return 1
+    is_random = any(isinstance(module, nn.Dropout) and module.p for module in model.modules())
+    return 1 if is_random else lanes
+
+
+def run(work: Callable[[range], _T], numbers: range, num_lanes: int, num_threads: int) -> Sequence[_T]:
+    """What `work` returns for each lane's share of the numbers, in the order of the lanes.
+
+    The first error that is raised is raised again, when all lanes have ended.
+    """
+    if num_lanes == 1:
+        return [work(numbers)]
+    pool = _pool(num_lanes, max(1, num_threads // num_lanes))
+    futures = [pool.submit(work, numbers[lane::num_lanes]) for lane in range(num_lanes)]
+    errors = [future.exception() for future in futures]  # waits for all
+    for error in errors:
+        if error is not None:
+            raise error
+    return [future.result() for future in futures]
+
+
+@functools.cache
+def _pool(num_lanes: int, threads_each: int) -> ThreadPoolExecutor:
+    """Threads that are kept: how many cores a thread computes on is a property of the thread."""
+    return ThreadPoolExecutor(num_lanes, "lane", initializer=lambda: torch.set_num_threads(threads_each))
