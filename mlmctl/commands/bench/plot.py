@@ -35,6 +35,8 @@ def speeds(sides: Sequence[Mapping[str, Any]], path: Path) -> None:
             )
         drawn.set_yticks(range(len(sides)), [side["title"] for side in sides])
         drawn.invert_yaxis()
+        drawn.grid(axis="y", visible=False)
+        drawn.locator_params(axis="x", nbins=6)
         drawn.margins(x=0.15)
         drawn.set_xlim(left=0)
         drawn.xaxis.set_major_formatter("{x:,.0f}")
