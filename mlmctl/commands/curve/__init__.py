@@ -55,7 +55,7 @@ def run(
     task = TASKS[config.task]
     data = task.read(Path(config.data), config, emit)
     counts = label_counts(len(task.trainable(data)), quick)
-    measurer = Measurer.open(folder, starts, config, test, runtime, emit)
+    measurer = Measurer.open(folder, starts, config, test, runtime)
     todo, results = all_points(starts, counts, quick), []
     for number, point in enumerate(todo):
         detail = f"{point.start.name}, {point.labels:,} labels, seed {point.seed}"

@@ -17,7 +17,7 @@ from typing import Any
 
 from ...artifact import digest
 from ...config import EvaluateConfig, FinetuneConfig, RuntimeConfig
-from ...events import Emit, Event, Note, silent
+from ...events import silent
 from ...pipeline import evaluate_node, execute, finetune_node, inputs
 from ...storage import HashCache, write_file
 from . import tfidf
@@ -91,7 +91,6 @@ class Measurer:
     config: FinetuneConfig
     """What all points have in common."""
     runtime: RuntimeConfig
-    emit: Emit
 
     @classmethod
     def open(
@@ -101,14 +100,13 @@ class Measurer:
         config: FinetuneConfig,
         test: Path,
         runtime: RuntimeConfig,
-        emit: Emit,
     ) -> Measurer:
         """Hash what the points depend on: data and encoders (verified where they are ours)."""
         cache = HashCache(None)
         train = Path(config.data)
         prints = {"train": cache.sha256(train), "test": cache.sha256(test)}
         prints |= {start.name: inputs.model(start.encoder, cache) for start in starts if start.encoder}
-        return cls(folder, config.task, train, test, prints, config, runtime, emit)
+        return cls(folder, config.task, train, test, prints, config, runtime)
 
     def measure(self, point: Point) -> dict[str, Any]:
         """The result of a point, {start, labels, seed, score, seconds}: read if it is there, else made."""
@@ -161,7 +159,7 @@ class Measurer:
             ]
 
         force = ("finetune",) if self._is_of_another(scratch, point) else ()
-        *_, report = execute(scratch, nodes, runtime=self.runtime, emit=self._warnings, force=force)
+        *_, report = execute(scratch, nodes, runtime=self.runtime, emit=silent, force=force)
         score = float(report.manifest.metrics[HEADLINES[self.task]])
         shutil.rmtree(scratch)
         return score
@@ -176,7 +174,3 @@ class Measurer:
 
     def _by_words(self, point: Point) -> float:
         return tfidf.accuracy(self._finetune(point), self.test)
-
-    def _warnings(self, event: Event) -> None:
-        if not isinstance(event, Note):  # what is said of the data is the same for every point
-            self.emit(event)
