@@ -70,7 +70,8 @@ def test_the_interval_holds_the_spread_of_the_seeds() -> None:
     ],
 )
 def test_the_verdict_says_what_was_found(found: Worth, words: str) -> None:
-    sentence = curve.verdict([Worth(8, 8, 8, 8), found], "reviews.txt", 5000)
+    last = Worth(900, math.inf, math.inf, math.inf)
+    sentence = curve.verdict([Worth(8, 8, 8, 8), found, last], "reviews.txt", 5000)
     assert words in sentence
     assert "reviews.txt" in sentence
 

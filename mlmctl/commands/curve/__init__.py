@@ -78,8 +78,11 @@ def run(
 
 
 def verdict(worths: Sequence[efficiency.Worth], corpus: str, most: int) -> str:
-    """One sentence: what pretraining is worth at the number of labels nearest to 1,000."""
-    at = min(worths, key=lambda each: abs(math.log(each.labels / _TOLD_AT)))
+    """One sentence: what pretraining is worth at the number of labels nearest to 1,000.
+
+    Not at all labels there are: what more would have given is not known there.
+    """
+    at = min(worths[:-1] or worths, key=lambda each: abs(math.log(each.labels / _TOLD_AT)))
     start, beyond = f"pretraining on {corpus}", f"more than all {most:,}"
 
     def shown(number: float) -> str:
@@ -98,7 +101,7 @@ def verdict(worths: Sequence[efficiency.Worth], corpus: str, most: int) -> str:
     )
     doubt = "" if at.low > at.labels else "; that it is worth nothing cannot be ruled out"
     return (
-        f"{start}, {at.labels:,} labels do as well as {shown(at.equivalent)} from scratch ({interval})"
+        f"with {start}, {at.labels:,} labels do as well as {shown(at.equivalent)} from scratch ({interval})"
         f"{gain}{doubt}"
     )
 
