@@ -11,16 +11,38 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from . import fused
 
 _MOST = 8  # each holds gradients of its own
 
 _T = TypeVar("_T")
+
+
+@dataclass
+class Share:
+    """Sums over some micro-batches."""
+
+    loss: float = 0.0
+    num_tokens: int = 0
+    gradients: list[Tensor | None] = field(default_factory=list)
+    """Of each parameter; None where the loss does not depend on it."""
+
+    def add(self, gradients: Sequence[Tensor | None]) -> None:
+        """Add gradients, which are then this object's own."""
+        if not self.gradients:
+            self.gradients = list(gradients)
+            return
+        for n, gradient in enumerate(gradients):
+            held = self.gradients[n]
+            self.gradients[n] = (
+                gradient if held is None else held if gradient is None else held.add_(gradient)
+            )
 
 
 def number(model: nn.Module, num_threads: int, num_micro_batches: int) -> int:

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from ..events import Emit, Evaluated, Note, Progress, silent
 from ..signals import StopRequest, stop
 from . import lanes
 from .checkpoint import Checkpoints, Counters
+from .lanes import Share
 from .optimizer import Optimizer
 
 MAX_SKIPPED_IN_A_ROW = 10
@@ -151,8 +152,8 @@ def accumulate(
     numbers = range(settings.rank, work.num_micro_batches(step), settings.world_size)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
-    def lane(numbers: range) -> _Share | None:
-        share = _Share()
+    def lane(numbers: range) -> Share | None:
+        share = Share()
         for number in numbers:
             if stop.overdue:
                 return None
@@ -169,7 +170,7 @@ def accumulate(
 
     num_lanes = lanes.number(model, settings.num_threads, len(numbers))
     shares = lanes.run(lane, numbers, num_lanes, settings.num_threads)
-    total = _Share()
+    total = Share()
     for share in shares:
         if share is None:
             return None
@@ -180,27 +181,6 @@ def accumulate(
         if gradient is not None:
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
     return total.loss, total.num_tokens
-
-
-@dataclass
-class _Share:
-    """Sums over some micro-batches."""
-
-    loss: float = 0.0
-    num_tokens: int = 0
-    gradients: list[Tensor | None] = field(default_factory=list)
-    """Of each parameter; None where the loss does not depend on it."""
-
-    def add(self, gradients: Sequence[Tensor | None]) -> None:
-        """Add gradients, which are then this object's own."""
-        if not self.gradients:
-            self.gradients = list(gradients)
-            return
-        for n, gradient in enumerate(gradients):
-            held = self.gradients[n]
-            self.gradients[n] = (
-                gradient if held is None else held if gradient is None else held.add_(gradient)
-            )
 
 
 def take_step(optimizer: Optimizer, factor: float, loss: float, max_grad_norm: float) -> float | None:
