@@ -10,6 +10,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -210,9 +211,11 @@ def test_our_race_is_the_command_in_a_run_folder_of_its_own(
     done = shell("bench", corpus, "--run", run, *SMALL, *OPTIONS, *words)
     assert (done.code, done.err) == (0, "")
     found = json.loads((run / "bench/bench.json").read_text())["race"]
-    (side,) = found["sides"]
-    assert side["ratio"] >= 1.0  # its own last loss; a point before may have been as good by chance
-    assert side["final_loss"] == side["points"][-1]["valid_loss"]
+    whole, short = found["sides"]
+    assert (whole["minutes"], short["minutes"]) == (0.05, 0.05 / 8)
+    for side in (whole, short):  # its own last loss, which another point may have had before by chance
+        assert side["ratio"] >= 1.0
+        assert side["final_loss"] == side["points"][-1]["valid_loss"]
     assert found["unigram_loss"] > 0
     ElementTree.parse(run / "bench/race.svg")
     assert not (run / "pretrain").exists()
@@ -241,6 +244,7 @@ def test_children_end_when_the_command_does(world: World, tmp_path: Path) -> Non
     program = f"""
 import json, os, sys
 from pathlib import Path
+from types import SimpleNamespace
 from mlmctl.commands.bench.children import Child
 from mlmctl.commands.bench.sides import Job, World
 child = Child(Job("limit", "limit", World(**json.loads(sys.argv[1])), {str(tmp_path / "x")!r}), Path("."))
@@ -339,6 +343,25 @@ def test_the_time_to_a_loss_is_interpolated() -> None:
     assert race.seconds_to(curve, 4.75) == 35
     assert race.seconds_to(curve, 7.0) == 10
     assert race.seconds_to(curve, 3.9) is None
+
+
+def test_the_shorter_of_our_races_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    curves = {8.0: [_point(60, 6.0), _point(480, 3.0)], 1.0: [_point(50, 4.5)], 99.0: [_point(480, 4.5)]}
+
+    def ours(track: race.Track, minutes: float) -> dict[str, Any]:
+        return {
+            "minutes": minutes,
+            "points": curves[minutes],
+            "final_loss": curves[minutes][-1]["valid_loss"],
+        }
+
+    monkeypatch.setattr(race, "_ours", ours)
+    monkeypatch.setattr(race, "_stock", lambda *given: {**ours(given[0], 99.0), "side": "a"})
+    monkeypatch.setattr(race, "_unigram_loss", lambda world: 6.5)
+    sides: Any = [SimpleNamespace(name="ours"), SimpleNamespace(name="a")]
+    track: Any = SimpleNamespace(minutes=8.0, world=None)
+    *_, a = race.run(track, sides, None)["sides"]
+    assert (a["ours_seconds"], a["ratio"]) == (50, 9.6)
 
 
 def test_the_curve_of_a_run_has_the_time_before_it_and_its_last_loss(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def curves(race: Mapping[str, Any], path: Path) -> None:
                 [point["seconds"] for point in side["points"]],
                 [point["valid_loss"] for point in side["points"]],
                 color=_LOOKS[side["side"]][0],
-                linestyle=_LOOKS[side["side"]][1],
+                linestyle=_LOOKS[side["side"]][1] if side["minutes"] == race["minutes"] else (0, (3, 1)),
                 label=side["title"],
             )
         drawn.axhline(race["unigram_loss"], color=GREY, linestyle=":", label="guessing by frequency")
