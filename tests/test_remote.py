@@ -24,6 +24,7 @@ from mlmctl.storage import HashCache
 from mlmctl.text import remote
 from mlmctl.text.corpus import Source, resolve, unread
 from mlmctl.text.documents import Documents
+from mlmctl.text.spool import Kept, Spool
 
 
 @pytest.fixture
@@ -102,6 +103,30 @@ def test_what_was_read_is_not_asked_for_again(store: Any, tmp_path: Path) -> Non
     assert read("memory:///corpus/b.txt", tmp_path / "spool")[0].path == first[1].path
     first[1].path.unlink()
     assert refused("memory://corpus", tmp_path / "spool").exit_code == 2
+
+
+def test_refresh_reads_again_what_was_read_before(store: Any, shell: Shell, tmp_path: Path) -> None:
+    def stage(*flags: str) -> dict[str, Any]:
+        [found] = shell("tokenizer", "memory://a.txt", "--vocab-size", "64", "--json", *flags).json["stages"]
+        return dict(found)
+
+    store.pipe("/a.txt", write_corpus(tmp_path / "a.txt").read_bytes())
+    first = stage()
+    store.pipe("/a.txt", write_corpus(tmp_path / "a.txt", 100).read_bytes())
+    assert stage() == {**first, "status": "fresh", "seconds": stage()["seconds"]}
+    anew = stage("--refresh")
+    assert anew["status"] == "ran"
+    assert anew["fingerprint"] != first["fingerprint"]
+    assert stage()["status"] == "fresh"
+
+
+def test_what_is_forgotten_is_the_names_alone(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    path = spool.add([b"[]"], "remote", ".json")  # labelled data may be JSON too
+    spool.remember("far", [Kept("far", path)])
+    assert spool.forget() == 1
+    assert spool.recall("far") is None
+    assert path.read_bytes() == b"[]"
 
 
 def test_a_listing_that_was_interrupted_goes_on(

@@ -38,6 +38,7 @@ class Call:
     settings: Sequence[str] | None = None
     force: Sequence[str] | None = None
     dry_run: bool = False
+    refresh: bool = False
     json: bool = False
     quiet: bool = False
     verbose: bool = False
@@ -116,6 +117,7 @@ class Call:
             runtime=self.resolved.recipe.runtime,
             emit=self.console.emit,
             force=self._forced(),
+            refresh=self.refresh,
         )
 
     def report(self, reports: Iterable[StageReport]) -> dict[str, Any]:

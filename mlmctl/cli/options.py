@@ -109,6 +109,7 @@ _FORCE = Annotated[
     typer.Option("--force", metavar="[STAGE]", help="Make this stage again and replace what it made."),
 ]
 _DRY = Annotated[bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")]
+_REFRESH = Annotated[bool, typer.Option("--refresh", help="Read remote input again that was read before.")]
 _JSON = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 _QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")]
 _VERBOSE = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
@@ -116,7 +117,7 @@ _DEBUG = Annotated[bool, typer.Option("--debug", help="Show the traceback of an 
 
 _SPEECH = {"json": _JSON, "quiet": _QUIET, "verbose": _VERBOSE, "debug": _DEBUG}
 _SHARED = {"run": _RUN, "recipe": _RECIPE, "settings": _SET, **_SPEECH}
-_STAGE = {**_SHARED, "force": _FORCE, "dry_run": _DRY}
+_STAGE = {**_SHARED, "force": _FORCE, "dry_run": _DRY, "refresh": _REFRESH}
 
 
 def command(
@@ -131,9 +132,9 @@ def command(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register `function(call, ...)` as a command with the options every command has, and `flags`.
 
-    Its other parameters stay as they are; `stage=True` adds `--force` and `--dry-run`; `run` is the run
-    folder where none is named; `tables` says of flags which table `{command}` stands for, if not the
-    command's own.
+    Its other parameters stay as they are; `stage=True` adds `--force`, `--dry-run` and `--refresh`; `run`
+    is the run folder where none is named; `tables` says of flags which table `{command}` stands for, if not
+    the command's own.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:

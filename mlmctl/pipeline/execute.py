@@ -26,6 +26,7 @@ from ..errors import ArtifactError, DataError
 from ..events import Emit, Event, Note, StageFinished, StageStarted
 from ..stages.stage import Stage
 from ..storage import HashCache, write_file
+from ..text.spool import Spool
 from . import inputs
 from .lock import locked
 from .nodes import Node
@@ -71,14 +72,19 @@ def execute(
     runtime: RuntimeConfig,
     emit: Emit,
     force: Collection[str] = (),
+    refresh: bool = False,
 ) -> list[StageReport]:
     """Bring every node up to date, in order. `nodes` is called under the lock: it may spool input.
+
+    `refresh` reads remote input again that was read before.
 
     Raises what the stages raise, and ArtifactError for what must not be replaced.
     """
     with locked(run):
         for sentence in recover(run):
             emit(Note(sentence))
+        if refresh:
+            Spool(run / inputs.SPOOL).forget()
         folders = _Folders(run, hash_cache(run))
         return [_bring_up(run, node, folders, runtime, emit, force) for node in nodes(folders.cache)]
 

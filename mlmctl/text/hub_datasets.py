@@ -40,9 +40,7 @@ def read(name: str, spool: Spool, emit: Emit, split: str, columns: Sequence[str]
     """
     known_as = key(name, split, columns)
     if kept := spool.recall(known_as):
-        emit(
-            Note(f"{shown(name)}: as it was read before; to read it anew, remove {shown(str(spool.folder))}")
-        )
+        emit(Note(f"{shown(name)}: as it was read before; --refresh reads it anew"))
         return kept
     match = _parse(name)
     split = match["split"] or split

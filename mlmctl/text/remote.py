@@ -52,8 +52,7 @@ def read(name: str, spool: Spool, emit: Emit, refusal: Refusal) -> list[Kept]:
     DataError for a folder without a file of a known kind.
     """
     if kept := spool.recall(name):
-        place = shown(str(spool.folder))
-        emit(Note(f"{public(name)}: as it was read before; to read it anew, remove {place}"))
+        emit(Note(f"{public(name)}: as it was read before; --refresh reads it anew"))
         return kept
     with _in_one_line(name):
         files = _listed(name, emit, refusal)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from pathlib import Path
 
 from ..artifact import digest
 from ..storage import TEMPORARY, sync, write_file
+
+_RECORD_LENGTH = 32
+_RECORD = re.compile(rf"[0-9a-f]{{{_RECORD_LENGTH}}}\.json")
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,17 @@ class Spool:
             return None
         return kept if kept and all(one.path.is_file() for one in kept) else None
 
+    def forget(self) -> int:
+        """Let `recall` find none of the names any more (how many?); what was read under them stays."""
+        records = [path for path in self.folder.glob("*.json") if _RECORD.fullmatch(path.name)]
+        for path in records:
+            path.unlink()
+        return len(records)
+
     def remember(self, name: str, kept: Sequence[Kept]) -> None:
         """Let `recall` find these files under a name (of which only a hash is written: it may hold a key)."""
         record = {"files": [[one.name, one.path.name] for one in kept]}
         write_file(self._record(name), json.dumps(record, indent=1).encode() + b"\n")
 
     def _record(self, name: str) -> Path:
-        return self.folder / f"{digest(name)[:32]}.json"
+        return self.folder / f"{digest(name)[:_RECORD_LENGTH]}.json"
