@@ -28,6 +28,7 @@ from ..events import Emit, Note
 from ..storage import TEMPORARY
 from .optimizer import Optimizer
 
+_FOLDER = "checkpoints"
 _NUM_KEPT = 2
 _NAME = re.compile(r"step-(\d{8,})")
 
@@ -47,9 +48,14 @@ class Counters:
     """Running mean of the training loss: what divergence is measured against."""
 
 
+def exist(work: Path) -> bool:
+    """Whether a work folder holds checkpoints, valid or not: such a run does not begin anew."""
+    return any((work / _FOLDER).glob("step-*"))
+
+
 def keep_only(work: Path, step: int) -> None:
     """Delete all checkpoints of a work folder but the one after `step` steps."""
-    for path in (work / "checkpoints").glob("step-*"):
+    for path in (work / _FOLDER).glob("step-*"):
         if path.name != f"step-{step:08d}":
             _remove(path)
 
@@ -72,7 +78,7 @@ class Checkpoints:
         Checkpoints of a run with another `num_steps` are used up to that run's trunk only. Leave both
         at 0 for runs that are never extended.
         """
-        self._folder = work / "checkpoints"
+        self._folder = work / _FOLDER
         self._metrics = work / "metrics.jsonl"
         self._stage = stage
         self._emit = emit

@@ -20,7 +20,18 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from ..config import PretrainConfig, seconds
-from ..engine import calibrate, configuration, evaluate_mlm, initial, model, needs, plan, runtime
+from ..engine import (
+    calibrate,
+    checkpoint,
+    configuration,
+    evaluate_mlm,
+    initial,
+    model,
+    needs,
+    plan,
+    runtime,
+    word_vectors,
+)
 from ..engine.checkpoint import Checkpoints, keep_only
 from ..engine.evaluate_mlm import FrozenMasks
 from ..engine.initial import Start
@@ -51,6 +62,8 @@ def run(config: PretrainConfig, stage: Stage) -> dict[str, Any]:
     committed = plan.read(stage.work)
     first_draft = world.draft()
     encoder, optimizer = world.fresh(committed or first_draft)
+    if config.embedding == "cooccurrence" and not config.init and not checkpoint.exist(stage.work):
+        word_vectors.install(encoder, world.blocks, world.masks.counts, config.seed)
 
     def calibrated(draft: plan.Plan) -> tuple[int, float]:
         timing = calibrate.measure(
