@@ -8,51 +8,27 @@ ends in the same bits as one that was not.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import DivergedError, InterruptedRun, UsageError
 from ..events import Emit, Evaluated, Note, Progress, silent
 from ..signals import StopRequest, stop
-from . import lanes
 from .checkpoint import Checkpoints, Counters
-from .lanes import Share
+from .clock import Clock
+from .gradients import accumulate, take_step
 from .optimizer import Optimizer
+from .work import Settings, Work
+
+__all__ = ["Evaluation", "Settings", "Trained", "Work", "accumulate", "take_step", "train"]
 
 MAX_SKIPPED_IN_A_ROW = 10
 _RECENT = 0.9  # weight of the past in the running mean of the loss: about the last ten steps
-
-
-class Work(Protocol):
-    """What is learned from: the batches of each step, cut into micro-batches, and their loss.
-
-    Everything is a pure function of its arguments (no loader state), so that any rank can draw any
-    micro-batch at any time.
-    """
-
-    def num_micro_batches(self, step: int) -> int:
-        """Micro-batches of the whole (global) step; rank r of n takes numbers r, r + n, r + 2n, ..."""
-        ...
-
-    def total_weight(self, step: int) -> float:
-        """Sum of the loss weights over all micro-batches of the step: what the summed loss is divided by."""
-        ...
-
-    def micro_batch(self, step: int, number: int) -> dict[str, Tensor]:
-        """The tensors of one micro-batch on the CPU; `input_ids` [B, L] must be among them."""
-        ...
-
-    def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        """The weighted SUM of the losses of a micro-batch: a scalar in float32 that requires grad."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -61,31 +37,6 @@ class Evaluation:
 
     metrics: Mapping[str, float]
     sample: str = ""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the loop needs to know beside the work. `step` counts finished steps, from 1."""
-
-    stage: str
-    """Name of the stage in events."""
-    num_steps: int
-    seed: int
-    """Of dropout; batches and masks have their seed in the work."""
-    max_grad_norm: float
-    save_interval: float
-    """Seconds of training between checkpoints."""
-    evaluate_at: Callable[[int], bool] = field(default=lambda step: False)
-    """Whether to evaluate when `step` steps are finished."""
-    save_at: int | None = None
-    """Finished steps at which a checkpoint is written whatever the time (the last before the decay)."""
-    dtype: torch.dtype = torch.float32
-    """bfloat16 runs forward under autocast; weights and optimizer stay in float32."""
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    rank: int = 0
-    world_size: int = 1
-    num_threads: int = 1
-    """CPU threads that are ours: micro-batches are computed side by side where that is possible (`lanes`)."""
 
 
 @dataclass(frozen=True)
@@ -140,59 +91,6 @@ def train(
     return Trained(run.counters, run.clock.seconds, run.clock.tokens_per_second)
 
 
-def accumulate(
-    model: nn.Module, work: Work, step: int, settings: Settings, stop: StopRequest = stop
-) -> tuple[float, int] | None:
-    """Add up the gradients of this rank's micro-batches of a step.
-
-    This rank's share of the step's mean loss, and its tokens; None if a signal's patience ran out
-    between micro-batches, with the gradients incomplete.
-    """
-    total_weight = max(work.total_weight(step), 1e-8)  # nothing masked at all: loss 0, not 0/0
-    numbers = range(settings.rank, work.num_micro_batches(step), settings.world_size)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-    def lane(numbers: range) -> Share | None:
-        share = Share()
-        for number in numbers:
-            if stop.overdue:
-                return None
-            batch = work.micro_batch(step, number)
-            batch = {name: tensor.to(settings.device, non_blocking=True) for name, tensor in batch.items()}
-            if num_lanes == 1:  # more are there only where nothing is drawn
-                torch.manual_seed(_dropout_seed(settings.seed, step, number))
-            with _autocast(settings):
-                loss = work.loss(model, batch) / total_weight
-            share.add(torch.autograd.grad(loss, parameters, allow_unused=True))
-            share.loss += loss.item()
-            share.num_tokens += batch["input_ids"].numel()
-        return share
-
-    num_lanes = lanes.number(model, settings.num_threads, len(numbers))
-    shares = lanes.run(lane, numbers, num_lanes, settings.num_threads)
-    total = Share()
-    for share in shares:
-        if share is None:
-            return None
-        total.add(share.gradients)
-        total.loss += share.loss
-        total.num_tokens += share.num_tokens
-    for parameter, gradient in zip(parameters, total.gradients, strict=bool(total.gradients)):
-        if gradient is not None:
-            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-    return total.loss, total.num_tokens
-
-
-def take_step(optimizer: Optimizer, factor: float, loss: float, max_grad_norm: float) -> float | None:
-    """Clip the gradients and update, unless loss or gradient is not finite; the norm, or None if skipped."""
-    norm = float(nn.utils.clip_grad_norm_(optimizer.parameters(), max_grad_norm))
-    is_finite = math.isfinite(loss) and math.isfinite(norm)
-    if is_finite:
-        optimizer.step(factor)
-    optimizer.zero_grad()
-    return norm if is_finite else None
-
-
 class _Run:
     """One sitting of `train`: what it was handed, the counters, and the pieces of its loop."""
 
@@ -214,7 +112,7 @@ class _Run:
         self.checkpoints = checkpoints
         self.emit = emit
         self.counters, seconds = checkpoints.restore(model, optimizer)
-        self.clock = _Clock(seconds)
+        self.clock = Clock(seconds)
         self._told_divergence = False
         if self.counters.step:
             emit(Note(f"{settings.stage} continues after step {self.counters.step:,}"))
@@ -312,49 +210,3 @@ class _Run:
         left = self.clock.step_seconds * (settings.num_steps - counters.step)
         event = Evaluated(settings.stage, counters.step, settings.num_steps, told, left, found.sample)
         self.emit(event)
-
-
-class _Clock:
-    """Training time: of steps, evaluations and checkpoints, never the clock on the wall."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.since_save = 0.0
-        self._steps = 0
-        self._step_seconds = 0.0
-        self._tokens = 0
-
-    def step(self, seconds: float, num_tokens: int) -> None:
-        self.pause(seconds)
-        self._steps += 1
-        self._step_seconds += seconds
-        self._tokens += num_tokens
-
-    def pause(self, seconds: float) -> None:
-        """Time that belongs to the run and to no step."""
-        self.seconds += seconds
-        self.since_save += seconds
-
-    def saved(self, seconds: float) -> None:
-        self.seconds += seconds
-        self.since_save = 0.0
-
-    @property
-    def step_seconds(self) -> float:
-        return self._step_seconds / max(self._steps, 1)
-
-    @property
-    def tokens_per_second(self) -> float:
-        return self._tokens / self._step_seconds if self._step_seconds else 0.0
-
-
-def _dropout_seed(seed: int, step: int, number: int) -> int:
-    """A 63-bit seed for torch's one generator, different for every micro-batch of a run."""
-    content = f"{seed} {step} {number}".encode()
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") >> 1
-
-
-def _autocast(settings: Settings) -> contextlib.AbstractContextManager[object]:
-    if settings.dtype == torch.float32:
-        return contextlib.nullcontext()
-    return torch.autocast(settings.device.type, dtype=settings.dtype)
