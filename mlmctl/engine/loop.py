@@ -8,20 +8,22 @@ ends in the same bits as one that was not.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from ..errors import DivergedError, InterruptedRun, UsageError
+from ..errors import DivergedError, InterruptedRun
 from ..events import Emit, Evaluated, Note, Progress, silent
 from ..signals import StopRequest, stop
+from . import replicas
 from .checkpoint import Checkpoints, Counters
 from .clock import Clock
-from .gradients import accumulate, take_step
+from .gradients import Agreed, accumulate, agree, take_step
 from .optimizer import Optimizer
 from .work import Settings, Work
 
@@ -68,12 +70,11 @@ def train(
 
     InterruptedRun after a signal, the state saved; DivergedError after ten steps in a row without a
     finite loss and gradient, the last finite checkpoint kept; ArtifactError if checkpoints exist and
-    none is valid.
+    none is valid. With several ranks each calls this with the same arguments, and the first alone evaluates,
+    logs and saves, after all have agreed; `ranks.lost` if one of them is gone.
     """
-    if settings.world_size > 1:
-        raise UsageError("usage.ranks", f"{settings.world_size} ranks; training runs on one")
     with stop.deferred():
-        run = _Run(model, work, optimizer, schedule, settings, checkpoints, emit)
+        run = _Run(model, work, optimizer, schedule, settings, checkpoints, emit, stop)
         model.train()
         while True:
             if evaluate is not None and run.evaluation_is_due:
@@ -82,11 +83,11 @@ def train(
                 run.save()
             if run.is_finished:
                 break
-            if not stop.requested:
-                run.step(stop)
-            if stop.requested:
+            if not run.signal_number:
+                run.step()
+            if run.signal_number:
                 run.save()
-                stop.raise_if_requested()
+                raise InterruptedRun(run.signal_number)
     model.eval()
     return Trained(run.counters, run.clock.seconds, run.clock.tokens_per_second)
 
@@ -103,6 +104,7 @@ class _Run:
         settings: Settings,
         checkpoints: Checkpoints,
         emit: Emit,
+        stop: StopRequest,
     ) -> None:
         self.model = model
         self.work = work
@@ -111,8 +113,10 @@ class _Run:
         self.settings = settings
         self.checkpoints = checkpoints
         self.emit = emit
-        self.counters, seconds = checkpoints.restore(model, optimizer)
+        self.stop = stop
+        self.counters, seconds = replicas.restore(checkpoints, model, optimizer, settings.ranks)
         self.clock = Clock(seconds)
+        self._agreed = Agreed(None)
         self._told_divergence = False
         if self.counters.step:
             emit(Note(f"{settings.stage} continues after step {self.counters.step:,}"))
@@ -122,9 +126,18 @@ class _Run:
         return self.counters.step >= self.settings.num_steps
 
     @property
+    def signal_number(self) -> int:
+        """Of a signal that asks to stop; what came to another rank since the last step is not known yet."""
+        return (self.stop.signal_number or 0) if self.settings.ranks.is_alone else self._agreed.signal_number
+
+    @property
     def save_is_due(self) -> bool:
-        is_time = self.clock.since_save >= self.settings.save_interval
+        is_time = self._is_time_to_save if self.settings.ranks.is_alone else self._agreed.save
         return is_time or self.counters.step == self.settings.save_at
+
+    @property
+    def _is_time_to_save(self) -> bool:
+        return self.clock.since_save >= self.settings.save_interval
 
     @property
     def evaluation_is_due(self) -> bool:
@@ -133,33 +146,39 @@ class _Run:
 
     def save(self) -> None:
         start = time.monotonic()
-        self.checkpoints.save(self.model, self.optimizer, self.counters, self.clock.seconds)
+        replicas.check(self.model, self.settings.ranks, self.counters.step)
+        if self.settings.ranks.is_first:
+            self.checkpoints.save(self.model, self.optimizer, self.counters, self.clock.seconds)
         self.clock.saved(time.monotonic() - start)
+        self._agreed = replace(self._agreed, save=False)
 
-    def step(self, stop: StopRequest) -> None:
+    def step(self) -> None:
         """One step and its line of metrics; nothing is changed if a signal made it abandon the step."""
         start = time.monotonic()
         counters, settings = self.counters, self.settings
-        done = accumulate(self.model, self.work, counters.step, settings, stop)
-        if done is None:
+        share = accumulate(self.model, self.work, counters.step, settings, self.stop)
+        self._agreed = agree(self.model, share, settings, self.stop, self._is_time_to_save)
+        if self._agreed.done is None:
             self.optimizer.zero_grad()
             return
-        loss, num_tokens = done
+        loss, num_tokens, content = self._agreed.done
         factor = self.schedule(counters.step)
         norm = take_step(self.optimizer, factor, loss, settings.max_grad_norm)
         self.clock.step(time.monotonic() - start, num_tokens)
         counters.step += 1
         counters.num_tokens += num_tokens
-        self.checkpoints.log(
-            {
-                "step": counters.step,
-                "loss": loss if math.isfinite(loss) else None,
-                "grad_norm": norm,
-                "lr_factor": factor,
-                "num_tokens": counters.num_tokens,
-                "seconds": round(self.clock.seconds, 3),
-            }
-        )
+        counters.order_hash = _chained(counters.order_hash, content)
+        line = {
+            "step": counters.step,
+            "loss": loss if math.isfinite(loss) else None,
+            "grad_norm": norm,
+            "lr_factor": factor,
+            "num_tokens": counters.num_tokens,
+            "order_hash": counters.order_hash,
+            "seconds": round(self.clock.seconds, 3),
+        }
+        if settings.ranks.is_first:
+            self.checkpoints.log(line)
         if norm is None:
             self._skipped()
         else:
@@ -190,7 +209,13 @@ class _Run:
             )
 
     def evaluate(self, evaluate: Callable[[int], Evaluation]) -> None:
-        """Evaluate, log, tell; if a signal cuts it short the state is saved and the signal goes on."""
+        """Evaluate, log, tell; if a signal cuts it short the state is saved and the signal goes on.
+
+        With several ranks the first evaluates, and a signal is left to the next step, where all learn of it.
+        """
+        if not self.settings.ranks.is_first:
+            self.counters.evaluated_step = self.counters.step
+            return
         start = time.monotonic()
         counters, settings = self.counters, self.settings
         self.model.eval()
@@ -198,9 +223,12 @@ class _Run:
             with torch.no_grad():
                 found = evaluate(counters.step)
         except InterruptedRun:
-            self.save()
-            raise
-        self.model.train()
+            if self.settings.ranks.is_alone:
+                self.save()
+                raise
+            return
+        finally:
+            self.model.train()
         self.clock.pause(time.monotonic() - start)
         counters.evaluated_step = counters.step
         self.checkpoints.log({"step": counters.step, **found.metrics})
@@ -210,3 +238,8 @@ class _Run:
         left = self.clock.step_seconds * (settings.num_steps - counters.step)
         event = Evaluated(settings.stage, counters.step, settings.num_steps, told, left, found.sample)
         self.emit(event)
+
+
+def _chained(before: str, content: int) -> str:
+    """A hash of all batches up to a step, from that of the steps before and the content of this one."""
+    return hashlib.blake2b(f"{before} {content}".encode(), digest_size=16).hexdigest()

@@ -9,6 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from .ranks import ALONE, Ranks
+
 
 class Work(Protocol):
     """What is learned from: the batches of each step, cut into micro-batches, and their loss.
@@ -53,7 +55,6 @@ class Settings:
     dtype: torch.dtype = torch.float32
     """bfloat16 runs forward under autocast; weights and optimizer stay in float32."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    rank: int = 0
-    world_size: int = 1
+    ranks: Ranks = field(default_factory=lambda: ALONE)
     num_threads: int = 1
     """CPU threads that are ours: micro-batches are computed side by side where that is possible (`lanes`)."""
