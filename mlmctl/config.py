@@ -75,6 +75,7 @@ class RuntimeConfig(Table):
 
     threads: int = Field(0, ge=0, le=4096, description="CPU threads; 0 means all that are ours")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    rank_timeout: Duration = Field("5m", description="silence of a rank after which the others give up")
 
 
 class CorpusConfig(Table):

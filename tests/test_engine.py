@@ -19,7 +19,19 @@ from torch import nn
 from transformers import ModernBertForMaskedLM
 
 from mlmctl.config import PretrainConfig, RuntimeConfig
-from mlmctl.engine import lanes, loop, machine, masked_lm, model, optimizer, plan, probe, runtime, schedule
+from mlmctl.engine import (
+    lanes,
+    loop,
+    machine,
+    masked_lm,
+    model,
+    optimizer,
+    plan,
+    probe,
+    ranks,
+    runtime,
+    schedule,
+)
 from mlmctl.engine.architectures import ARCHITECTURES
 from mlmctl.errors import ArtifactError, ResourceError, UsageError
 from mlmctl.measure import masked_lm as measure
@@ -232,10 +244,14 @@ def test_the_total_weight_is_that_of_all_micro_batches(work) -> None:
 def test_four_ranks_add_up_to_one(work) -> None:
     settings = loop.Settings("test", 1, 0, 1.0, 60.0)
     alone, shared = tiny(), tiny()
-    loss, num_tokens = loop.accumulate(alone, work, 2, settings)
-    parts = [loop.accumulate(shared, work, 2, replace(settings, rank=r, world_size=4)) for r in range(4)]
-    assert sum(part[0] for part in parts) == pytest.approx(loss, rel=1e-6)
-    assert sum(part[1] for part in parts) == num_tokens == 10 * LENGTH
+    loss, num_tokens, content = loop.accumulate(alone, work, 2, settings)
+    parts = [
+        loop.accumulate(shared, work, 2, replace(settings, ranks=ranks.simulated(rank, 4)))
+        for rank in range(4)
+    ]
+    assert sum(part.loss for part in parts) == pytest.approx(loss, rel=1e-6)
+    assert sum(part.num_tokens for part in parts) == num_tokens == 10 * LENGTH
+    assert sum(part.content for part in parts) % 2**64 == content
     for a, b in zip(alone.parameters(), shared.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-6)
 
@@ -451,7 +467,7 @@ def test_lanes_add_up_to_one_and_are_the_same_every_time(work) -> None:
     def gradients(num_threads: int) -> tuple[float, int, list[torch.Tensor]]:
         encoder = tiny()
         settings = loop.Settings("test", 1, 0, 1.0, 60.0, num_threads=num_threads)
-        loss, num_tokens = loop.accumulate(encoder, work, 0, settings)
+        loss, num_tokens, _ = loop.accumulate(encoder, work, 0, settings)
         return loss, num_tokens, [parameter.grad for parameter in encoder.parameters()]
 
     alone, some, again = gradients(1), gradients(3), gradients(3)

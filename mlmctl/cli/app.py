@@ -10,6 +10,7 @@ import typer
 from .. import __version__
 from ..console import Console
 from ..errors import UsageError
+from . import among
 from .call import error_object
 
 app = typer.Typer(
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
             console = Console()
             fault = UsageError("internal.error", f"{type(error).__name__}: {error}")
             fault.hint = "a fault of mlmctl; --debug shows the traceback"
-            if "--json" in given:
+            if "--json" in given and among.is_first():
                 console.json(error_object(_command(given), fault))
             console.error(fault)
             raise SystemExit(1) from None
@@ -59,9 +60,10 @@ def main(arguments: list[str] | None = None) -> None:
             raise SystemExit(2) from None
         refusal = UsageError("usage.command-line", error.format_message().strip(), hint="see --help")
         console = Console()
-        if "--json" in given:
+        if "--json" in given and among.is_first():
             console.json(error_object(_command(given), refusal))
-        console.error(refusal)
+        if among.is_first():
+            console.error(refusal)
         raise SystemExit(2) from None
     raise SystemExit(status if isinstance(status, int) else 0)
 

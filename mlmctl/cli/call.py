@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import Console
+from ..engine.ranks import Place
 from ..errors import MlmctlError, from_os_error
 from ..signals import stop
+from . import among
 
 if TYPE_CHECKING:
     from ..config import Recipe
     from ..pipeline import Node, StageReport
+    from ..pipeline.team import Team
     from ..recipe import Resolved
 
 SCHEMA_VERSION = 1
@@ -43,6 +46,10 @@ class Call:
     quiet: bool = False
     verbose: bool = False
     debug: bool = False
+    is_divided: bool = False
+    """Whether several ranks can do this command."""
+    place: Place = field(default_factory=Place)
+    team: Team | None = None
 
     @cached_property
     def console(self) -> Console:
@@ -67,7 +74,11 @@ class Call:
         """Run the command's function; never returns normally if it failed."""
         stop.install()
         try:
-            function(self, **arguments)
+            self.place = Place.read()
+            if self.place.world_size == 1:
+                function(self, **arguments)
+            else:
+                self._invoke_among_ranks(lambda: function(self, **arguments))
         except BrokenPipeError:
             # The reader of our output went away (`| head`): nothing to say, and nobody to say it to.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -82,15 +93,27 @@ class Call:
         finally:
             self.console.close()
 
+    def _invoke_among_ranks(self, function: Callable[[], None]) -> None:
+        if not self.is_divided:
+            raise among.refused(self.command, self.place)
+        from ..config import seconds
+
+        self.team = among.join(self.place, seconds(self.resolved.recipe.runtime.rank_timeout))
+        if self.team.ranks.is_first:
+            among.lead(self.team, function)
+        else:
+            among.follow(self.team)
+
     def fail(self, error: MlmctlError, exit_code: int | None = None, **result: Any) -> None:
         """Report an error as the user asked to be told, and leave with its exit code."""
         if self.debug and sys.exc_info()[0] is not None:
             import traceback
 
             traceback.print_exc()
-        if self.json:
+        if self.json and self.place.rank == 0:
             self.console.json(error_object(self.command, error) | result)
-        self.console.error(error)
+        if among.is_told(self.place, self.team, error):
+            self.console.error(error)
         raise SystemExit(exit_code if exit_code is not None else error.exit_code)
 
     def done(self, result: Mapping[str, Any], status: str = "done") -> None:
@@ -118,6 +141,7 @@ class Call:
             emit=self.console.emit,
             force=self._forced(),
             refresh=self.refresh,
+            team=self.team,
         )
 
     def report(self, reports: Iterable[StageReport]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def bench(
     call.done(result)
 
 
-@options.command(app, "curve", panel=_PANEL, flags=("threads", "device"))
+@options.command(app, "curve", panel=_PANEL, flags=("threads", "device"), divided=True)
 def curve(
     call: Call,
     task: Annotated[
@@ -98,7 +98,7 @@ def curve(
     encoder = encoder_folder(call.run, model or config.model)
     folder = call.run / "curve" / f"{task}-{train.stem}{'-quick' if quick else ''}"
     others = [encoder_folder(call.run, each) for each in against or ()]
-    found = curve.run(folder, encoder, config, judged.path, others, quick, recipe.runtime, emit)
+    found = curve.run(folder, encoder, config, judged.path, others, quick, recipe.runtime, emit, call.team)
     if not call.json:
         counts = [row["labels"] for row in next(iter(found["table"].values()))]
         rows = []

@@ -127,14 +127,15 @@ def command(
     panel: str,
     flags: tuple[str, ...] = (),
     stage: bool = False,
+    divided: bool = False,
     run: str = "run",
     tables: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register `function(call, ...)` as a command with the options every command has, and `flags`.
 
-    Its other parameters stay as they are; `stage=True` adds `--force`, `--dry-run` and `--refresh`; `run`
-    is the run folder where none is named; `tables` says of flags which table `{command}` stands for, if not
-    the command's own.
+    Its other parameters stay as they are; `stage=True` adds `--force`, `--dry-run` and `--refresh`;
+    `divided=True` lets several ranks do it, as they may every stage; `run` is the run folder where none is
+    named; `tables` says of flags which table `{command}` stands for, if not the command's own.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -154,7 +155,8 @@ def command(
                 if value is not None and value is not False
                 for target in _FLAGS[flag].targets
             }
-            call = Call(command=name, flags=recipe_flags, environment=os.environ, **values)
+            given_to = {"flags": recipe_flags, "environment": os.environ, "is_divided": stage or divided}
+            call = Call(command=name, **given_to, **values)
             call.invoke(function, arguments)
 
         contract = _STAGE if stage else _SHARED

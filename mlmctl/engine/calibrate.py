@@ -8,9 +8,10 @@ import time
 from torch import nn
 
 from .evaluate_mlm import FrozenMasks, evaluate
-from .loop import Settings, Work, accumulate, take_step
+from .gradients import accumulate, agree, take_step
 from .optimizer import Optimizer
 from .plan import Timing
+from .work import Settings, Work
 
 _WRITE_SPEED = 150e6  # bytes a second of writing, hashing and verifying a checkpoint; slower than most disks
 _PUBLISHING = 1.0  # seconds to copy, hash and sync the result
@@ -68,18 +69,22 @@ def _steps(
     model: nn.Module, optimizer: Optimizer, work: Work, settings: Settings, limit: float
 ) -> list[tuple[float, float]]:
     """Seconds for the gradients and for the update of each step but the first: at least one, and as many
-    as fit in `limit` seconds.
+    as fit in `limit` seconds of the first rank.
     """
     started = time.monotonic()
     model.train()
     steps: list[tuple[float, float]] = []
-    while len(steps) < 2 or time.monotonic() - started + sum(steps[-1]) < limit:
+
+    def is_time_for_more() -> bool:
+        return len(steps) < 2 or time.monotonic() - started + sum(steps[-1]) < limit
+
+    while settings.ranks.decide(is_time_for_more):
         start = time.monotonic()
-        done = accumulate(model, work, len(steps), settings)
+        done = agree(model, accumulate(model, work, len(steps), settings), settings).done
         if done is None:
             break
         between = time.monotonic()
-        take_step(optimizer, 1e-3, done[0], settings.max_grad_norm)
+        take_step(optimizer, 1e-3, done.loss, settings.max_grad_norm)
         steps.append((between - start, time.monotonic() - between))
     model.eval()
     return steps[1:]

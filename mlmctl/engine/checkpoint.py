@@ -46,6 +46,8 @@ class Counters:
     """The last step whose evaluation stands in metrics.jsonl."""
     recent_loss: float | None = None
     """Running mean of the training loss: what divergence is measured against."""
+    order_hash: str = ""
+    """Of all batches so far, masks included, in their order: the same for any number of ranks."""
 
 
 def exist(work: Path) -> bool:

@@ -30,6 +30,8 @@ class Share:
 
     loss: float = 0.0
     num_tokens: int = 0
+    content: int = 0
+    """See `gradients.Done`."""
     gradients: list[Tensor | None] = field(default_factory=list)
     """Of each parameter; None where the loss does not depend on it."""
 

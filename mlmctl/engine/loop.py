@@ -8,51 +8,29 @@ ends in the same bits as one that was not.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..errors import DivergedError, InterruptedRun, UsageError
+from ..errors import DivergedError, InterruptedRun
 from ..events import Emit, Evaluated, Note, Progress, silent
 from ..signals import StopRequest, stop
-from . import lanes
+from . import replicas
 from .checkpoint import Checkpoints, Counters
-from .lanes import Share
+from .clock import Clock
+from .gradients import Agreed, accumulate, agree, take_step
 from .optimizer import Optimizer
+from .work import Settings, Work
+
+__all__ = ["Evaluation", "Settings", "Trained", "Work", "accumulate", "take_step", "train"]
 
 MAX_SKIPPED_IN_A_ROW = 10
 _RECENT = 0.9  # weight of the past in the running mean of the loss: about the last ten steps
-
-
-class Work(Protocol):
-    """What is learned from: the batches of each step, cut into micro-batches, and their loss.
-
-    Everything is a pure function of its arguments (no loader state), so that any rank can draw any
-    micro-batch at any time.
-    """
-
-    def num_micro_batches(self, step: int) -> int:
-        """Micro-batches of the whole (global) step; rank r of n takes numbers r, r + n, r + 2n, ..."""
-        ...
-
-    def total_weight(self, step: int) -> float:
-        """Sum of the loss weights over all micro-batches of the step: what the summed loss is divided by."""
-        ...
-
-    def micro_batch(self, step: int, number: int) -> dict[str, Tensor]:
-        """The tensors of one micro-batch on the CPU; `input_ids` [B, L] must be among them."""
-        ...
-
-    def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        """The weighted SUM of the losses of a micro-batch: a scalar in float32 that requires grad."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -61,31 +39,6 @@ class Evaluation:
 
     metrics: Mapping[str, float]
     sample: str = ""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the loop needs to know beside the work. `step` counts finished steps, from 1."""
-
-    stage: str
-    """Name of the stage in events."""
-    num_steps: int
-    seed: int
-    """Of dropout; batches and masks have their seed in the work."""
-    max_grad_norm: float
-    save_interval: float
-    """Seconds of training between checkpoints."""
-    evaluate_at: Callable[[int], bool] = field(default=lambda step: False)
-    """Whether to evaluate when `step` steps are finished."""
-    save_at: int | None = None
-    """Finished steps at which a checkpoint is written whatever the time (the last before the decay)."""
-    dtype: torch.dtype = torch.float32
-    """bfloat16 runs forward under autocast; weights and optimizer stay in float32."""
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    rank: int = 0
-    world_size: int = 1
-    num_threads: int = 1
-    """CPU threads that are ours: micro-batches are computed side by side where that is possible (`lanes`)."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +70,11 @@ def train(
 
     InterruptedRun after a signal, the state saved; DivergedError after ten steps in a row without a
     finite loss and gradient, the last finite checkpoint kept; ArtifactError if checkpoints exist and
-    none is valid.
+    none is valid. With several ranks each calls this with the same arguments, and the first alone evaluates,
+    logs and saves, after all have agreed; `ranks.lost` if one of them is gone.
     """
-    if settings.world_size > 1:
-        raise UsageError("usage.ranks", f"{settings.world_size} ranks; training runs on one")
     with stop.deferred():
-        run = _Run(model, work, optimizer, schedule, settings, checkpoints, emit)
+        run = _Run(model, work, optimizer, schedule, settings, checkpoints, emit, stop)
         model.train()
         while True:
             if evaluate is not None and run.evaluation_is_due:
@@ -131,66 +83,13 @@ def train(
                 run.save()
             if run.is_finished:
                 break
-            if not stop.requested:
-                run.step(stop)
-            if stop.requested:
+            if not run.signal_number:
+                run.step()
+            if run.signal_number:
                 run.save()
-                stop.raise_if_requested()
+                raise InterruptedRun(run.signal_number)
     model.eval()
     return Trained(run.counters, run.clock.seconds, run.clock.tokens_per_second)
-
-
-def accumulate(
-    model: nn.Module, work: Work, step: int, settings: Settings, stop: StopRequest = stop
-) -> tuple[float, int] | None:
-    """Add up the gradients of this rank's micro-batches of a step.
-
-    This rank's share of the step's mean loss, and its tokens; None if a signal's patience ran out
-    between micro-batches, with the gradients incomplete.
-    """
-    total_weight = max(work.total_weight(step), 1e-8)  # nothing masked at all: loss 0, not 0/0
-    numbers = range(settings.rank, work.num_micro_batches(step), settings.world_size)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-    def lane(numbers: range) -> Share | None:
-        share = Share()
-        for number in numbers:
-            if stop.overdue:
-                return None
-            batch = work.micro_batch(step, number)
-            batch = {name: tensor.to(settings.device, non_blocking=True) for name, tensor in batch.items()}
-            if num_lanes == 1:  # more are there only where nothing is drawn
-                torch.manual_seed(_dropout_seed(settings.seed, step, number))
-            with _autocast(settings):
-                loss = work.loss(model, batch) / total_weight
-            share.add(torch.autograd.grad(loss, parameters, allow_unused=True))
-            share.loss += loss.item()
-            share.num_tokens += batch["input_ids"].numel()
-        return share
-
-    num_lanes = lanes.number(model, settings.num_threads, len(numbers))
-    shares = lanes.run(lane, numbers, num_lanes, settings.num_threads)
-    total = Share()
-    for share in shares:
-        if share is None:
-            return None
-        total.add(share.gradients)
-        total.loss += share.loss
-        total.num_tokens += share.num_tokens
-    for parameter, gradient in zip(parameters, total.gradients, strict=bool(total.gradients)):
-        if gradient is not None:
-            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-    return total.loss, total.num_tokens
-
-
-def take_step(optimizer: Optimizer, factor: float, loss: float, max_grad_norm: float) -> float | None:
-    """Clip the gradients and update, unless loss or gradient is not finite; the norm, or None if skipped."""
-    norm = float(nn.utils.clip_grad_norm_(optimizer.parameters(), max_grad_norm))
-    is_finite = math.isfinite(loss) and math.isfinite(norm)
-    if is_finite:
-        optimizer.step(factor)
-    optimizer.zero_grad()
-    return norm if is_finite else None
 
 
 class _Run:
@@ -205,6 +104,7 @@ class _Run:
         settings: Settings,
         checkpoints: Checkpoints,
         emit: Emit,
+        stop: StopRequest,
     ) -> None:
         self.model = model
         self.work = work
@@ -213,8 +113,10 @@ class _Run:
         self.settings = settings
         self.checkpoints = checkpoints
         self.emit = emit
-        self.counters, seconds = checkpoints.restore(model, optimizer)
-        self.clock = _Clock(seconds)
+        self.stop = stop
+        self.counters, seconds = replicas.restore(checkpoints, model, optimizer, settings.ranks)
+        self.clock = Clock(seconds)
+        self._agreed = Agreed(None)
         self._told_divergence = False
         if self.counters.step:
             emit(Note(f"{settings.stage} continues after step {self.counters.step:,}"))
@@ -224,9 +126,18 @@ class _Run:
         return self.counters.step >= self.settings.num_steps
 
     @property
+    def signal_number(self) -> int:
+        """Of a signal that asks to stop; what came to another rank since the last step is not known yet."""
+        return (self.stop.signal_number or 0) if self.settings.ranks.is_alone else self._agreed.signal_number
+
+    @property
     def save_is_due(self) -> bool:
-        is_time = self.clock.since_save >= self.settings.save_interval
+        is_time = self._is_time_to_save if self.settings.ranks.is_alone else self._agreed.save
         return is_time or self.counters.step == self.settings.save_at
+
+    @property
+    def _is_time_to_save(self) -> bool:
+        return self.clock.since_save >= self.settings.save_interval
 
     @property
     def evaluation_is_due(self) -> bool:
@@ -235,33 +146,39 @@ class _Run:
 
     def save(self) -> None:
         start = time.monotonic()
-        self.checkpoints.save(self.model, self.optimizer, self.counters, self.clock.seconds)
+        replicas.check(self.model, self.settings.ranks, self.counters.step)
+        if self.settings.ranks.is_first:
+            self.checkpoints.save(self.model, self.optimizer, self.counters, self.clock.seconds)
         self.clock.saved(time.monotonic() - start)
+        self._agreed = replace(self._agreed, save=False)
 
-    def step(self, stop: StopRequest) -> None:
+    def step(self) -> None:
         """One step and its line of metrics; nothing is changed if a signal made it abandon the step."""
         start = time.monotonic()
         counters, settings = self.counters, self.settings
-        done = accumulate(self.model, self.work, counters.step, settings, stop)
-        if done is None:
+        share = accumulate(self.model, self.work, counters.step, settings, self.stop)
+        self._agreed = agree(self.model, share, settings, self.stop, self._is_time_to_save)
+        if self._agreed.done is None:
             self.optimizer.zero_grad()
             return
-        loss, num_tokens = done
+        loss, num_tokens, content = self._agreed.done
         factor = self.schedule(counters.step)
         norm = take_step(self.optimizer, factor, loss, settings.max_grad_norm)
         self.clock.step(time.monotonic() - start, num_tokens)
         counters.step += 1
         counters.num_tokens += num_tokens
-        self.checkpoints.log(
-            {
-                "step": counters.step,
-                "loss": loss if math.isfinite(loss) else None,
-                "grad_norm": norm,
-                "lr_factor": factor,
-                "num_tokens": counters.num_tokens,
-                "seconds": round(self.clock.seconds, 3),
-            }
-        )
+        counters.order_hash = _chained(counters.order_hash, content)
+        line = {
+            "step": counters.step,
+            "loss": loss if math.isfinite(loss) else None,
+            "grad_norm": norm,
+            "lr_factor": factor,
+            "num_tokens": counters.num_tokens,
+            "order_hash": counters.order_hash,
+            "seconds": round(self.clock.seconds, 3),
+        }
+        if settings.ranks.is_first:
+            self.checkpoints.log(line)
         if norm is None:
             self._skipped()
         else:
@@ -292,7 +209,13 @@ class _Run:
             )
 
     def evaluate(self, evaluate: Callable[[int], Evaluation]) -> None:
-        """Evaluate, log, tell; if a signal cuts it short the state is saved and the signal goes on."""
+        """Evaluate, log, tell; if a signal cuts it short the state is saved and the signal goes on.
+
+        With several ranks the first evaluates, and a signal is left to the next step, where all learn of it.
+        """
+        if not self.settings.ranks.is_first:
+            self.counters.evaluated_step = self.counters.step
+            return
         start = time.monotonic()
         counters, settings = self.counters, self.settings
         self.model.eval()
@@ -300,9 +223,12 @@ class _Run:
             with torch.no_grad():
                 found = evaluate(counters.step)
         except InterruptedRun:
-            self.save()
-            raise
-        self.model.train()
+            if self.settings.ranks.is_alone:
+                self.save()
+                raise
+            return
+        finally:
+            self.model.train()
         self.clock.pause(time.monotonic() - start)
         counters.evaluated_step = counters.step
         self.checkpoints.log({"step": counters.step, **found.metrics})
@@ -314,47 +240,6 @@ class _Run:
         self.emit(event)
 
 
-class _Clock:
-    """Training time: of steps, evaluations and checkpoints, never the clock on the wall."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.since_save = 0.0
-        self._steps = 0
-        self._step_seconds = 0.0
-        self._tokens = 0
-
-    def step(self, seconds: float, num_tokens: int) -> None:
-        self.pause(seconds)
-        self._steps += 1
-        self._step_seconds += seconds
-        self._tokens += num_tokens
-
-    def pause(self, seconds: float) -> None:
-        """Time that belongs to the run and to no step."""
-        self.seconds += seconds
-        self.since_save += seconds
-
-    def saved(self, seconds: float) -> None:
-        self.seconds += seconds
-        self.since_save = 0.0
-
-    @property
-    def step_seconds(self) -> float:
-        return self._step_seconds / max(self._steps, 1)
-
-    @property
-    def tokens_per_second(self) -> float:
-        return self._tokens / self._step_seconds if self._step_seconds else 0.0
-
-
-def _dropout_seed(seed: int, step: int, number: int) -> int:
-    """A 63-bit seed for torch's one generator, different for every micro-batch of a run."""
-    content = f"{seed} {step} {number}".encode()
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") >> 1
-
-
-def _autocast(settings: Settings) -> contextlib.AbstractContextManager[object]:
-    if settings.dtype == torch.float32:
-        return contextlib.nullcontext()
-    return torch.autocast(settings.device.type, dtype=settings.dtype)
+def _chained(before: str, content: int) -> str:
+    """A hash of all batches up to a step, from that of the steps before and the content of this one."""
+    return hashlib.blake2b(f"{before} {content}".encode(), digest_size=16).hexdigest()

@@ -14,11 +14,14 @@ from ..config import RuntimeConfig
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
 
 
-def num_threads(config: RuntimeConfig) -> int:
-    """CPUs this process may use: its affinity, cut by the container's quota and by `--threads`."""
+def num_threads(config: RuntimeConfig, num_processes: int = 1) -> int:
+    """CPUs this process may use: its affinity, cut by the container's quota and by `--threads`.
+
+    If `num_processes` of ours share the machine, each has its part; `--threads` is what one of them has.
+    """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     ours = max(1, min(affinity, int(_quota(Path("/sys/fs/cgroup")) or affinity)))
-    return min(ours, config.threads or sys.maxsize)
+    return min(max(1, ours // num_processes), config.threads or sys.maxsize)
 
 
 def _quota(cgroup: Path) -> float | None:

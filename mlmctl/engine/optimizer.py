@@ -9,13 +9,15 @@ taken apart into the matrices they are made of.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from . import architectures
+from .divided import orthogonalized
+from .ranks import ALONE, Ranks
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _NUM_ITERATIONS = 5
@@ -54,12 +56,18 @@ class _Muon:
     """Muon over some parameters; each part's step is scaled by sqrt(max(1, rows / columns))."""
 
     def __init__(
-        self, matrices: list[_Matrix], learning_rate: float, weight_decay: float, dtype: torch.dtype
+        self,
+        matrices: list[_Matrix],
+        learning_rate: float,
+        weight_decay: float,
+        dtype: torch.dtype,
+        ranks: Ranks,
     ) -> None:
         self.matrices = matrices
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.dtype = dtype
+        self.ranks = ranks
         self.momentum = {m.name: torch.zeros_like(m.parameter) for m in matrices}
         self._groups: dict[tuple[int, int], list[_Matrix]] = {}
         for matrix in matrices:
@@ -69,6 +77,17 @@ class _Muon:
     @torch.no_grad()
     def step(self, factor: float) -> None:
         rate = self.learning_rate * factor
+        directions = orthogonalized(self._directions(), newton_schulz, self.dtype, self.ranks)
+        for ((rows, columns), group), orthogonal in zip(self._groups.items(), directions, strict=True):
+            scaled_rate = rate * math.sqrt(max(1.0, rows / columns))
+            parts = torch.split(orthogonal, [matrix.num_parts for matrix in group])
+            for matrix, part in zip(group, parts, strict=True):
+                matrix.parameter.mul_(1 - rate * self.weight_decay)
+                update = part.reshape(matrix.parameter.shape).to(matrix.parameter.dtype)
+                matrix.parameter.add_(update, alpha=-scaled_rate)
+
+    def _directions(self) -> Iterator[Tensor]:
+        """[N, rows, columns] of each group of equal shapes: where momentum and gradient point (Nesterov)."""
         for (rows, columns), group in self._groups.items():
             updates = []
             for matrix in group:
@@ -76,14 +95,8 @@ class _Muon:
                 if gradient is None:
                     raise ValueError(f"{matrix.name} has no gradient")
                 momentum.lerp_(gradient, 1 - _MOMENTUM)
-                updates.append(gradient.lerp(momentum, _MOMENTUM).view(-1, rows, columns))  # Nesterov
-            orthogonal = newton_schulz(torch.cat(updates), self.dtype)
-            scaled_rate = rate * math.sqrt(max(1.0, rows / columns))
-            parts = torch.split(orthogonal, [matrix.num_parts for matrix in group])
-            for matrix, part in zip(group, parts, strict=True):
-                matrix.parameter.mul_(1 - rate * self.weight_decay)
-                update = part.reshape(matrix.parameter.shape).to(matrix.parameter.dtype)
-                matrix.parameter.add_(update, alpha=-scaled_rate)
+                updates.append(gradient.lerp(momentum, _MOMENTUM).view(-1, rows, columns))
+            yield torch.cat(updates)
 
 
 class Optimizer:
@@ -164,6 +177,7 @@ def muon_and_adamw(
     weight_decay: float,
     dtype: torch.dtype = torch.float32,
     betas: tuple[float, float] = (0.9, 0.98),
+    ranks: Ranks = ALONE,
 ) -> Optimizer:
     """Muon for the matrices of the encoder's layers, AdamW for embeddings, norms, biases and head."""
     matrices, rest, family = [], [], architectures.of(model)
@@ -173,9 +187,8 @@ def muon_and_adamw(
             matrices.append(_Matrix(name, parameter, num_parts))
         else:
             rest.append((name, parameter))
-    return _build(
-        rest, learning_rate, weight_decay, betas, _Muon(matrices, muon_learning_rate, weight_decay, dtype)
-    )
+    muon = _Muon(matrices, muon_learning_rate, weight_decay, dtype, ranks)
+    return _build(rest, learning_rate, weight_decay, betas, muon)
 
 
 def _build(

@@ -1,4 +1,4 @@
-"""Where the work is done: threads, device, ranks, and the facts about them that a manifest records."""
+"""Where the work is done: threads, device, and the facts about them that a manifest records."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import transformers
 from ..config import RuntimeConfig
 from ..errors import ResourceError
 from . import machine
+from .ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,16 @@ class Runtime:
 
     device: torch.device
     num_threads: int
-    rank: int = 0
-    world_size: int = 1
 
 
-def prepare(config: RuntimeConfig) -> Runtime:
+def prepare(config: RuntimeConfig, ranks: Ranks = ALONE) -> Runtime:
     """Set up torch and transformers for this process: threads, determinism, silence.
+
+    The CPUs of a machine are divided between the ranks on it, unless `--threads` says how many each has.
 
     ResourceError if the device asked for is not there.
     """
-    num_threads = machine.num_threads(config)
+    num_threads = machine.num_threads(config, ranks.place.local_world_size)
     _keep_memory()
     torch.set_num_threads(num_threads)
     torch.use_deterministic_algorithms(True)
@@ -42,12 +43,7 @@ def prepare(config: RuntimeConfig) -> Runtime:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    return Runtime(
-        device=_device(config.device),
-        num_threads=num_threads,
-        rank=int(os.environ.get("RANK", "0")),
-        world_size=int(os.environ.get("WORLD_SIZE", "1")),
-    )
+    return Runtime(_device(config.device, ranks), num_threads)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
@@ -68,9 +64,9 @@ def _keep_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, _MOST)
 
 
-def _device(wanted: str) -> torch.device:
+def _device(wanted: str, ranks: Ranks) -> torch.device:
     if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not present[wanted]:
         raise ResourceError(
@@ -78,17 +74,19 @@ def _device(wanted: str) -> torch.device:
             f"this build of torch sees no {wanted} device",
             hint="--device cpu, or another build of torch",
         )
-    return torch.device(wanted)
+    is_one_of_many = wanted == "cuda" and not ranks.is_alone
+    return torch.device(wanted, ranks.place.local_rank) if is_one_of_many else torch.device(wanted)
 
 
-def environment(config: RuntimeConfig) -> dict[str, Any]:
+def environment(config: RuntimeConfig, ranks: Ranks = ALONE) -> dict[str, Any]:
     """The facts about the machine, and what torch makes of it; prepares the process."""
-    runtime = prepare(config)
+    runtime = prepare(config, ranks)
     return {
         **machine.facts(config),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "num_threads": runtime.num_threads,
         "device": runtime.device.type,
-        "world_size": runtime.world_size,
+        "world_size": ranks.world_size,
     }
 
 

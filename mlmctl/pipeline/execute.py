@@ -22,14 +22,16 @@ from typing import Any, Literal
 from ..artifact import MANIFEST, Header, Manifest, digest, open_artifact, publish, read_manifest, recover
 from ..config import RuntimeConfig, changed_fields
 from ..engine import machine
+from ..engine.ranks import ALONE, Ranks
 from ..errors import ArtifactError, DataError
 from ..events import Emit, Event, Note, StageFinished, StageStarted
 from ..stages.stage import Stage
 from ..storage import HashCache, write_file
 from ..text.spool import Spool
-from . import inputs
+from . import follow, inputs
 from .lock import locked
 from .nodes import Node
+from .team import Team
 
 WORK = ".work"
 OLD = ".old"
@@ -73,10 +75,12 @@ def execute(
     emit: Emit,
     force: Collection[str] = (),
     refresh: bool = False,
+    team: Team | None = None,
 ) -> list[StageReport]:
     """Bring every node up to date, in order. `nodes` is called under the lock: it may spool input.
 
-    `refresh` reads remote input again that was read before.
+    `refresh` reads remote input again that was read before. The first rank of a `team` calls this; the
+    others help with the stages that are divided.
 
     Raises what the stages raise, and ArtifactError for what must not be replaced.
     """
@@ -86,7 +90,7 @@ def execute(
         if refresh:
             Spool(run / inputs.SPOOL).forget()
         folders = _Folders(run, hash_cache(run))
-        return [_bring_up(run, node, folders, runtime, emit, force) for node in nodes(folders.cache)]
+        return [_bring_up(run, node, folders, runtime, emit, force, team) for node in nodes(folders.cache)]
 
 
 def preview(
@@ -146,7 +150,13 @@ def header_of(node: Node, fingerprints: Mapping[str, str]) -> Header:
 
 
 def _bring_up(
-    run: Path, node: Node, folders: _Folders, runtime: RuntimeConfig, emit: Emit, force: Collection[str]
+    run: Path,
+    node: Node,
+    folders: _Folders,
+    runtime: RuntimeConfig,
+    emit: Emit,
+    force: Collection[str],
+    team: Team | None,
 ) -> StageReport:
     header = header_of(node, folders.open(node))
     decision = decide(run, node, header, force)
@@ -165,7 +175,7 @@ def _bring_up(
     started = time.monotonic()
     emit(StageStarted(node.name, decision.reason))
     previous = partial(_previous, target, folders.cache) if decision.reason != _FORCED else lambda: None
-    _make(run, node, header, decision, runtime, emit, previous)
+    _make(run, node, header, decision, runtime, emit, previous, team)
     seconds = time.monotonic() - started
     manifest = read_manifest(target)
     status: Status = "ran" if decision.action == "run" else "resumed"
@@ -181,6 +191,7 @@ def _make(
     runtime: RuntimeConfig,
     emit: Emit,
     previous: Callable[[], Path | None],
+    team: Team | None,
 ) -> None:
     work = _work_folder(run, node, header)
     if decision.action == "run":
@@ -191,7 +202,8 @@ def _make(
     write_file(work / _REQUEST, json.dumps(request, sort_keys=True).encode())
 
     recorder = _Recorder(emit)
-    facts = _environment(node, runtime)
+    ranks = team.ranks if team and node.tables else ALONE
+    facts = _environment(node, runtime, ranks)
     with publish(run / node.name, header, environment=facts, old=run / OLD / node.name) as draft:
         stage = Stage(
             name=node.name,
@@ -200,12 +212,16 @@ def _make(
             work=work,
             emit=recorder,
             runtime=runtime,
+            ranks=ranks,
+            dismiss=team.dismiss if team else lambda: None,
             sources=node.corpus.sources if node.corpus else (),
             data=node.data,
             previous=previous,
             details=draft.details,
             environment=facts,
         )
+        if team and node.tables:
+            team.begin(node.stage, follow.handed_over(stage, node.tables))
         draft.metrics.update(node.run(stage))
         draft.details.update(node.details)
         draft.details["reads"] = {name: _relative(path, run) for name, path in node.reads.items()}
@@ -223,12 +239,12 @@ def _previous(target: Path, cache: HashCache) -> Path | None:
     return target
 
 
-def _environment(node: Node, runtime: RuntimeConfig) -> dict[str, Any]:
+def _environment(node: Node, runtime: RuntimeConfig, ranks: Ranks) -> dict[str, Any]:
     if not node.needs_torch:
         return machine.facts(runtime)
     from ..engine.runtime import environment
 
-    return environment(runtime)
+    return environment(runtime, ranks)
 
 
 @dataclass

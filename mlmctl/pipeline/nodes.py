@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import extras, hub
-from ..config import FinetuneConfig, MaskConfig, PretrainConfig, Recipe
+from ..config import FinetuneConfig, MaskConfig, PretrainConfig, Recipe, Table
 from ..errors import UsageError
 from ..events import Emit
 from ..stages.stage import Stage
@@ -49,6 +49,8 @@ class Node:
     """What is done to the work folder once the result is published."""
     corpus: inputs.Corpus | None = None
     data: Path | None = None
+    tables: Sequence[Table] = ()
+    """What the others need to know where ranks divide the stage; none: the first does it alone."""
     unread: Sequence[str] = ()
     """What it is made from and has not been read, so that nothing else can be said of it; only in a plan."""
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -112,6 +114,7 @@ def finetune_node(
         given={"data": data.fingerprint},
         replaceable=False,
         data=data.path,
+        tables=[config],
         unread=data.unread,
         details=data.origin,
     )
@@ -183,6 +186,7 @@ def _blocks(run: Path, recipe: Recipe, corpus: inputs.Corpus) -> Node:
         given={"corpus": corpus.fingerprint},
         needs_torch=False,
         corpus=corpus,
+        tables=[recipe.mask, recipe.corpus],
         unread=corpus.unread,
         details=_corpus_details(corpus),
     )
@@ -223,6 +227,7 @@ def _pretrain(run: Path, config: PretrainConfig, init: Path | None) -> Node:
         reads=reads if init is None else {**reads, "init": init},
         replaceable=False,
         extendable=_LENGTH_FIELDS,
+        tables=[config],
         tidy=tidy,
     )
 

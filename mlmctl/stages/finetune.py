@@ -46,7 +46,11 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
     """
     if stage.data is None:
         raise UsageError("usage.no-data", "no labelled data is named", hint="--data FILE")
-    task, machine, encoder = TASKS[config.task], runtime.prepare(stage.runtime), stage.inputs["pretrain"]
+    task, machine, encoder = (
+        TASKS[config.task],
+        runtime.prepare(stage.runtime, stage.ranks),
+        stage.inputs["pretrain"],
+    )
     examples = _choose(task, task.read(stage.data, config, stage.emit), config)
     settings = task.settings(examples.all, config)
     network, report = _network(task, encoder, config, settings, machine.device)
@@ -77,14 +81,15 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
             evaluate_at=_evenly(num_steps),
             dtype=dtype_by_rule(machine.device),
             device=machine.device,
-            rank=machine.rank,
-            world_size=machine.world_size,
+            ranks=stage.ranks,
             num_threads=machine.num_threads,
         ),
         Checkpoints(stage.work, stage.name, stage.emit, environment=stage.environment),
         watch.evaluate,
         stage.emit,
     )
+    if not stage.ranks.is_first:
+        return {}
     adapted, watched = watch.tuned()
     _write(stage, adapted, tokenizer, report, examples.learned)
     return {

@@ -23,7 +23,7 @@ from ..engine.machine import num_threads
 from ..errors import DataError
 from ..events import Emit, Event, Note, Progress
 from ..storage import check_space, sha256_file
-from ..text import near_duplicates, parts, policy, splitting, vocabulary, workers
+from ..text import ahead, near_duplicates, parts, policy, splitting, vocabulary, workers
 from ..text.audit import audit
 from ..text.blocks import SPLITS, Blocks, BlockWriter, id_dtype
 from ..text.corpus import Source, text_bytes
@@ -45,7 +45,8 @@ def run_blocks(config: MaskConfig, corpus: CorpusConfig, stage: Stage) -> dict[s
     """Tokenize into parts (in the work folder), then deduplicate, split and pack them.
 
     A run that was killed takes the finished parts as they are, and the blocks are the same bytes. Blocks that
-    are about to be replaced, if they were made with the same tokenizer, give their parts back.
+    are about to be replaced, if they were made with the same tokenizer, give their parts back. Further ranks
+    make parts ahead (`help_with_blocks`).
     """
     check_space(stage.work, _bytes_needed(stage.sources, bool(config.near_duplicates)))
     signed_by = near_duplicates.method() if config.near_duplicates else ""
@@ -63,10 +64,11 @@ def run_blocks(config: MaskConfig, corpus: CorpusConfig, stage: Stage) -> dict[s
             tokenizer,
             stage.work / "parts",
             stage.previous(),
-            workers.number(num_threads(stage.runtime), text_bytes(stage.sources)),
+            workers.number(_num_threads(stage), text_bytes(stage.sources)),
             signed_by,
         )
     )
+    stage.dismiss()
     num_encoded = sum(part.num_encoded for part in made)
     if num_encoded < documents.tally.num_documents:
         found = f"{num_encoded:,} of {documents.tally.num_documents:,} documents were tokenized"
@@ -110,6 +112,21 @@ def run_blocks(config: MaskConfig, corpus: CorpusConfig, stage: Stage) -> dict[s
     return facts
 
 
+def help_with_blocks(corpus: CorpusConfig, with_signatures: bool, stage: Stage) -> None:
+    """What ranks but the first do for `run_blocks`: the parts of a stretch of the corpus."""
+    ahead.make(
+        stage.sources,
+        corpus,
+        (stage.ranks.rank, stage.ranks.world_size),
+        stage.inputs["tokenizer"],
+        stage.work / "parts",
+        stage.previous(),
+        _num_threads(stage),
+        near_duplicates.method() if with_signatures else "",
+        stage.is_dismissed,
+    )
+
+
 def run_policy(config: MaskConfig, stage: Stage) -> dict[str, Any]:
     """Freeze the validation masks, and audit them and a sample of the training masks."""
     folder = stage.inputs["mask/blocks"]
@@ -143,6 +160,10 @@ def run_policy(config: MaskConfig, stage: Stage) -> dict[str, Any]:
         "train_masked_share": of_train["masked_share"],
         "words_hidden_whole": of_train["masked_words"]["share_hidden_whole"],
     }
+
+
+def _num_threads(stage: Stage) -> int:
+    return num_threads(stage.runtime, stage.ranks.place.local_world_size)
 
 
 def _tell_removed(emit: Emit, num_removed: int, num_documents: int, what: str) -> None:

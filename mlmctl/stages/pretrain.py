@@ -5,13 +5,16 @@ Writes  pretrain/: config.json, model.safetensors, the tokenizer's files, metric
 
 The work folder keeps plan, metrics and the checkpoint before the decay when the result is published: a
 larger `steps` or `budget` continues from there and ends like a run of that length from the start.
+
+With several ranks all train; the first alone decides, evaluates and writes.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,7 @@ from ..engine.initial import Start
 from ..engine.loop import Evaluation, Settings, Trained, train
 from ..engine.masked_lm import MaskedLanguageWork
 from ..engine.optimizer import Optimizer, muon_and_adamw
+from ..engine.ranks import Ranks
 from ..events import Note, Plan
 from ..storage import check_space
 from ..text import vocabulary
@@ -54,16 +58,16 @@ _UNIGRAM_MARGIN = 0.1  # nats below the unigram loss that count as having learne
 def run(config: PretrainConfig, stage: Stage) -> dict[str, Any]:
     """Train to the planned number of steps and write the encoder; the metrics.
 
-    InterruptedRun after a signal, DivergedError, ArtifactError (checkpoints), ResourceError (disk),
-    UsageError (a length below the one that was begun).
+    InterruptedRun after a signal, DivergedError, ArtifactError (checkpoints), ResourceError (disk, ranks),
+    UsageError (a length below the one that was begun). No metrics on ranks but the first.
     """
     started = time.monotonic()
     world = _World.open(config, stage)
-    committed = plan.read(stage.work)
-    first_draft = world.draft()
+    committed = world.agreed(lambda: plan.read(stage.work))
+    first_draft = world.agreed(world.draft)
+    assert first_draft is not None
     encoder, optimizer = world.fresh(committed or first_draft)
-    if config.embedding == "cooccurrence" and not config.init and not checkpoint.exist(stage.work):
-        word_vectors.install(encoder, world.blocks, world.masks.counts, config.seed)
+    _install_word_vectors(world, encoder)
 
     def calibrated(draft: plan.Plan) -> tuple[int, float]:
         timing = calibrate.measure(
@@ -71,20 +75,22 @@ def run(config: PretrainConfig, stage: Stage) -> dict[str, Any]:
             limit=0.04 * seconds(config.budget),
         )  # fmt: skip
         left = seconds(config.budget) - (time.monotonic() - started)
-        return plan.steps_in(left, timing, seconds(config.save_interval))
+        steps = stage.ranks.decide(lambda: list(plan.steps_in(left, timing, seconds(config.save_interval))))
+        return int(steps[0]), float(steps[1])
 
     chosen = plan.decide(config, first_draft, world.blocks.num_blocks, committed, calibrated)
-    _tell_plan(world, encoder, chosen)
-    if committed is not None and committed.num_steps < chosen.num_steps:
-        stage.emit(Note(f"continues a run of {committed.num_steps:,} steps from before its decay"))
-    plan.commit(stage.work, chosen)
+    if stage.ranks.is_first:
+        _begin(world, encoder, chosen, committed)
 
-    before = time.monotonic()
+    before, spoken = time.monotonic(), stage.ranks.seconds
     trained = _train(world, encoder, optimizer, chosen)
     in_loop = time.monotonic() - before
+    if not stage.ranks.is_first:
+        return {}
     final = evaluate_mlm.evaluate(encoder, world.masks, world.runtime.device)
     _write(stage, encoder)
     counters = trained.counters
+    stage.details["order_hash"] = counters.order_hash
     return {
         **final,
         **world.masks.baselines,
@@ -95,6 +101,7 @@ def run(config: PretrainConfig, stage: Stage) -> dict[str, Any]:
         "num_epochs": round(counters.step * chosen.blocks_per_step / world.blocks.num_blocks, 3),
         "tokens_per_second": round(trained.tokens_per_second or counters.num_tokens / trained.seconds, 1),
         "seconds": round(trained.seconds + time.monotonic() - started - in_loop, 3),
+        **_shares(stage.ranks, (stage.ranks.seconds - spoken) / in_loop),
         "peak_memory_bytes": runtime.peak_memory(),
     }
 
@@ -121,7 +128,7 @@ class _World:
     @classmethod
     def open(cls, config: PretrainConfig, stage: Stage) -> _World:
         blocks_folder, policy_folder = stage.inputs["mask/blocks"], stage.inputs["mask/policy"]
-        machine = runtime.prepare(stage.runtime)
+        machine = runtime.prepare(stage.runtime, stage.ranks)
         blocks = Blocks.open(blocks_folder, "train")
         return cls(
             config=config,
@@ -146,8 +153,19 @@ class _World:
             learning_rate=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
             dtype=chosen.torch_dtype,
+            ranks=self.stage.ranks,
         )
         return encoder, optimizer
+
+    def agreed(self, decide: Callable[[], plan.Plan | None]) -> plan.Plan | None:
+        """The plan that the first rank decides on: it depends on its files or its clock."""
+
+        def plain() -> dict[str, Any] | None:
+            found = decide()
+            return None if found is None else asdict(found)
+
+        decided = self.stage.ranks.decide(plain)
+        return None if decided is None else plan.Plan(**decided)
 
     def draft(self) -> plan.Plan:
         return plan.draft(self.config, self.start.shape, self.blocks.block_length, self.runtime.device)
@@ -184,8 +202,7 @@ class _World:
             save_at=chosen.decay_start or None,
             dtype=chosen.torch_dtype,
             device=self.runtime.device,
-            rank=self.runtime.rank,
-            world_size=self.runtime.world_size,
+            ranks=self.stage.ranks,
             num_threads=self.runtime.num_threads,
         )
 
@@ -200,6 +217,16 @@ def _start(config: PretrainConfig, stage: Stage, blocks: Blocks, device: torch.d
     stage.emit(Note(f"continues an encoder: {start.report}{grown}"))
     stage.details["init"] = start.facts
     return start
+
+
+def _install_word_vectors(world: _World, encoder: PreTrainedModel) -> None:
+    """Of an encoder that begins anew: counted by the first rank, the same bits on all."""
+    config, work, ranks = world.config, world.stage.work, world.stage.ranks
+    if config.embedding == "random" or config.init or ranks.decide(lambda: checkpoint.exist(work)):
+        return
+    if ranks.is_first:
+        word_vectors.install(encoder, world.blocks, world.masks.counts, config.seed)
+    ranks.copy([encoder.get_input_embeddings().weight.detach()])
 
 
 def _train(world: _World, encoder: PreTrainedModel, optimizer: Optimizer, chosen: plan.Plan) -> Trained:
@@ -230,9 +257,31 @@ def _train(world: _World, encoder: PreTrainedModel, optimizer: Optimizer, chosen
     return train(encoder, world.work(chosen), optimizer, factor, settings, checkpoints, evaluate, stage.emit)
 
 
+def _begin(world: _World, encoder: PreTrainedModel, chosen: plan.Plan, committed: plan.Plan | None) -> None:
+    """Tell the plan and write it down. ResourceError if the disk is too small for it."""
+    _tell_plan(world, encoder, chosen)
+    stage = world.stage
+    num_ranks, step = stage.ranks.world_size, world.work(chosen).num_micro_batches(0)
+    if num_ranks > step:
+        idle = (
+            f"a step has {step} micro-batches, so {num_ranks - step} of {num_ranks} ranks have nothing to do"
+        )
+        stage.emit(Note(f"{idle}: more pretrain.tokens_per_step, or fewer ranks", "warning"))
+    if committed is not None and committed.num_steps < chosen.num_steps:
+        stage.emit(Note(f"continues a run of {committed.num_steps:,} steps from before its decay"))
+    plan.commit(stage.work, chosen)
+
+
+def _shares(ranks: Ranks, communication: float) -> dict[str, float]:
+    """With several ranks: how many, and the share of its time in which the first spoke or waited."""
+    if ranks.is_alone:
+        return {}
+    return {"num_ranks": ranks.world_size, "communication_share": round(communication, 4)}
+
+
 def _tell_plan(world: _World, encoder: PreTrainedModel, chosen: plan.Plan) -> None:
     """Print the plan; ResourceError if the disk is too small for it."""
-    num_parameters = model.num_parameters(encoder)
+    num_parameters, ranks = model.num_parameters(encoder), world.stage.ranks
     length, facts, shape = world.blocks.block_length, world.blocks.facts, world.start.shape
     needed = needs.estimate(encoder, shape, chosen, world.policy.rate_start, world.runtime.num_threads)
     tokens = chosen.blocks_per_step * length
@@ -248,6 +297,7 @@ def _tell_plan(world: _World, encoder: PreTrainedModel, chosen: plan.Plan) -> No
         ),
         ("steps", f"{chosen.num_steps:,} of {tokens:,} tokens ({epochs:.2f} epochs), {chosen.length}"),
         ("arithmetic", f"{chosen.dtype} on {world.runtime.device.type}, {world.runtime.num_threads} threads"),
+        ("ranks", f"{ranks.world_size}" if not ranks.is_alone else ""),
         ("time", f"about {expected / 60:.1f} minutes" if expected else ""),
         ("disk", f"{needed.disk / 2**20:,.0f} MiB at most"),
         ("memory", f"about {needed.memory / 2**20:,.0f} MiB"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import RuntimeConfig
+from ..engine.ranks import ALONE, Ranks
 from ..events import Emit, silent
 from ..text.corpus import Source
 
@@ -33,6 +34,12 @@ class Stage:
     """Scratch that survives a kill and is found again under the same key; removed when published."""
     emit: Emit = silent
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    ranks: Ranks = field(default_factory=lambda: ALONE)
+    """The processes that do this stage together; all are handed the same, and the first alone writes."""
+    dismiss: Callable[[], None] = lambda: None
+    """Called by the first rank when it needs no more help; returns when the others have stopped."""
+    is_dismissed: Callable[[], bool] = lambda: False
+    """Whether the first rank has called it."""
     sources: Sequence[Source] = ()
     """The corpus, for the stages that read it."""
     data: Path | None = None

@@ -36,6 +36,8 @@ class Documents:
         self.unit: str = config.unit
         self.file = 0
         """Number of the source that the last document came from."""
+        self.position = 0
+        """Bytes of all sources that have been read."""
         self._sources, self._config, self._emit, self._stage = sources, config, emit, stage
         self._source, self._begins = "", 0  # of the document in hand
         prose = [source for source in sources if source.format == "text"]
@@ -150,7 +152,11 @@ class Documents:
             yield "".join(parts)
 
     def _progress(self, done: int, total: int) -> AtByte:
-        return lambda at: self._emit(Progress(self._stage, done + at, total, "bytes"))
+        def at_byte(at: int) -> None:
+            self.position = done + at
+            self._emit(Progress(self._stage, self.position, total, "bytes"))
+
+        return at_byte
 
     def _conclude(self) -> None:
         tally = self.tally

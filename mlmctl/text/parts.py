@@ -124,9 +124,21 @@ def make(
         num_workers: processes that tokenize; the parts are the same for any number.
         signed_by: `near_duplicates.method()`, for parts with signatures.
     """
+    yield from make_batches(cut(documents, group_of), tokenizer, folder, earlier, num_workers, signed_by)
+
+
+def make_batches(
+    batches: Iterable[list[str]],
+    tokenizer: Path,
+    folder: Path,
+    earlier: Path | None,
+    num_workers: int,
+    signed_by: str,
+) -> Iterator[Part]:
+    """The same of batches of documents that are cut already, by `cut`."""
     folder.mkdir(parents=True, exist_ok=True)
     setup = partial(Maker, tokenizer, folder, earlier, signed_by)
-    with closing(workers.in_order(setup, cut(documents, group_of), num_workers)) as made:
+    with closing(workers.in_order(setup, batches, num_workers)) as made:
         yield from made
 
 

@@ -23,9 +23,10 @@ from ...config import FinetuneConfig, RuntimeConfig
 from ...errors import UsageError
 from ...events import Emit, Progress
 from ...measure import efficiency
+from ...pipeline.team import Team
 from ...storage import write_file
 from ...tasks.adapted import TASKS
-from . import plot
+from . import plot, share
 from .points import HEADLINES, Measurer, Start, all_points, label_counts
 
 PRETRAINED, SCRATCH, WORDS = "pretrained", "from scratch", "TF-IDF"
@@ -42,8 +43,11 @@ def run(
     quick: bool,
     runtime: RuntimeConfig,
     emit: Emit,
+    team: Team | None = None,
 ) -> dict[str, Any]:
     """Measure all points that are not there yet; write curve.json, curve.csv and curve.svg into `folder`.
+
+    With a `team` the ranks divide them.
 
     Returns what curve.json holds: `table` (rows {labels, num_seeds, mean, deviation, low, high} of each
     start), `worth` (for each number of labels) and `verdict`, one sentence.
@@ -57,9 +61,10 @@ def run(
     counts = label_counts(len(task.trainable(data)), quick)
     measurer = Measurer.open(folder, starts, config, test, runtime)
     todo, results = all_points(starts, counts, quick), []
+    if team:
+        share.measure(team, measurer, todo, emit)
     for number, point in enumerate(todo):
-        detail = f"{point.start.name}, {point.labels:,} labels, seed {point.seed}"
-        emit(Progress("curve", number, len(todo), "points", detail))
+        emit(Progress("curve", number, len(todo), "points", point.shown))
         results.append(measurer.measure(point))
     table = {start.name: _rows([r for r in results if r["start"] == start.name]) for start in starts}
     worths = _worths(results, counts)

@@ -48,6 +48,10 @@ class Point:
     labels: int
     seed: int
 
+    @property
+    def shown(self) -> str:
+        return f"{self.start.name}, {self.labels:,} labels, seed {self.seed}"
+
 
 def label_counts(num_examples: int, quick: bool = False) -> list[int]:
     """8, 32, 128, ... and all there are; with `quick` 8, 128, 2048 at most."""
@@ -91,6 +95,8 @@ class Measurer:
     config: FinetuneConfig
     """What all points have in common."""
     runtime: RuntimeConfig
+    scratch: str = "scratch"
+    """Name of the run folder in `folder` in which points are measured, one after the other."""
 
     @classmethod
     def open(
@@ -146,7 +152,7 @@ class Measurer:
         return self.config.model_copy(update=asked)
 
     def _by_stages(self, point: Point) -> float:
-        scratch = self.folder / "scratch"
+        scratch = self.folder / self.scratch
         adapt = self._finetune(point)
         copied = {name: getattr(adapt, name) for name in ("text_column", "label_column", "tokens_column")}
         copied |= {"tags_column": adapt.tags_column, "on_bad": adapt.on_bad, "task": self.task}
