@@ -13,7 +13,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -28,6 +28,7 @@ from .lanes import Share
 from .optimizer import Optimizer
 
 MAX_SKIPPED_IN_A_ROW = 10
+_STOPPED = 10.0  # a step so many times as long as usual was stopped (SIGSTOP): that is no training time
 _RECENT = 0.9  # weight of the past in the running mean of the loss: about the last ten steps
 
 
@@ -70,6 +71,7 @@ class Settings:
     stage: str
     """Name of the stage in events."""
     num_steps: int
+    """Of the whole run."""
     seed: int
     """Of dropout; batches and masks have their seed in the work."""
     max_grad_norm: float
@@ -84,6 +86,8 @@ class Settings:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rank: int = 0
     world_size: int = 1
+    until: int | None = None
+    """Finished steps at which this sitting ends, if it is not to be the last."""
     num_threads: int = 1
     """CPU threads that are ours: micro-batches are computed side by side where that is possible (`lanes`)."""
 
@@ -94,8 +98,33 @@ class Trained:
 
     counters: Counters
     seconds: float
-    tokens_per_second: float
-    """Tokens of this sitting's steps by the time of those steps only; 0 if there were none."""
+    earlier: float
+    """Seconds of the sittings before this one."""
+    num_steps: int
+    """Of this sitting, as are the tokens and what the steps alone took."""
+    num_tokens: int
+    step_seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        """0 if this sitting had no steps."""
+        return self.num_tokens / self.step_seconds if self.step_seconds else 0.0
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """None if this sitting had no steps."""
+        return self.step_seconds / self.num_steps if self.num_steps else None
+
+    def after(self, before: Trained) -> Trained:
+        """This sitting and the one before it as one."""
+        return replace(
+            self,
+            seconds=before.seconds + self.seconds - self.earlier,
+            earlier=before.earlier,
+            num_steps=before.num_steps + self.num_steps,
+            num_tokens=before.num_tokens + self.num_tokens,
+            step_seconds=before.step_seconds + self.step_seconds,
+        )
 
 
 def train(
@@ -109,7 +138,7 @@ def train(
     emit: Emit = silent,
     stop: StopRequest = stop,
 ) -> Trained:
-    """Train `model` in place to `settings.num_steps`, continuing from the newest checkpoint if there is one.
+    """Train `model` in place to the end of the sitting, from the newest checkpoint if there is one.
 
     `schedule(step)` is the factor on the learning rates of the step with that number (from 0).
     `evaluate(step)` is called with the model in eval mode and without gradients; it may raise
@@ -137,7 +166,7 @@ def train(
                 run.save()
                 stop.raise_if_requested()
     model.eval()
-    return Trained(run.counters, run.clock.seconds, run.clock.tokens_per_second)
+    return run.trained
 
 
 def accumulate(
@@ -221,7 +250,14 @@ class _Run:
 
     @property
     def is_finished(self) -> bool:
-        return self.counters.step >= self.settings.num_steps
+        settings = self.settings
+        return self.counters.step >= (settings.num_steps if settings.until is None else settings.until)
+
+    @property
+    def trained(self) -> Trained:
+        clock = self.clock
+        sitting = clock.num_steps, clock.num_tokens, clock.only_steps
+        return Trained(self.counters, clock.seconds, clock.earlier, *sitting)
 
     @property
     def save_is_due(self) -> bool:
@@ -317,18 +353,21 @@ class _Run:
 class _Clock:
     """Training time: of steps, evaluations and checkpoints, never the clock on the wall."""
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, earlier: float) -> None:
+        self.earlier = earlier
+        self.seconds = earlier
         self.since_save = 0.0
-        self._steps = 0
-        self._step_seconds = 0.0
-        self._tokens = 0
+        self.num_steps = 0
+        self.only_steps = 0.0  # seconds of these steps
+        self.num_tokens = 0
 
     def step(self, seconds: float, num_tokens: int) -> None:
+        if self.num_steps and seconds > _STOPPED * self.step_seconds + 1.0:
+            seconds = self.step_seconds
         self.pause(seconds)
-        self._steps += 1
-        self._step_seconds += seconds
-        self._tokens += num_tokens
+        self.num_steps += 1
+        self.only_steps += seconds
+        self.num_tokens += num_tokens
 
     def pause(self, seconds: float) -> None:
         """Time that belongs to the run and to no step."""
@@ -341,11 +380,11 @@ class _Clock:
 
     @property
     def step_seconds(self) -> float:
-        return self._step_seconds / max(self._steps, 1)
+        return self.only_steps / max(self.num_steps, 1)
 
     @property
     def tokens_per_second(self) -> float:
-        return self._tokens / self._step_seconds if self._step_seconds else 0.0
+        return self.num_tokens / self.only_steps if self.only_steps else 0.0
 
 
 def _dropout_seed(seed: int, step: int, number: int) -> int:
