@@ -51,7 +51,7 @@ def _check_similarity(value: float) -> float:
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Similarity = Annotated[float, Field(ge=0.0, le=1.0), AfterValidator(_check_similarity)]
 OnBad = Literal["fail", "skip"]
-Preset = Literal["tiny", "mini", "small", "base"]
+Preset = Literal["tiny", "mini", "small", "base", "auto"]
 MaskUnit = Literal["token", "word", "span"]
 
 
@@ -115,10 +115,8 @@ class MaskConfig(Table):
     seed: int = Field(0, ge=0, lt=2**31, description="of the frozen validation masks")
 
 
-_SHAPE = (
-    "architecture", "preset", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-    "embedding",
-)  # fmt: skip
+_SIZE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+_SHAPE = ("architecture", "preset", *_SIZE, "embedding")
 _GENTLE = {"learning_rate": 3e-4, "muon_learning_rate": 0.002}
 """Defaults where an encoder is continued: the rates for random weights would undo what it knows."""
 
@@ -128,7 +126,7 @@ class PretrainConfig(Table):
 
     init: str = _free("", description="encoder to continue: a folder, or hf:OWNER/NAME")
     architecture: Literal["modernbert", "bert"] = "modernbert"
-    preset: Preset = "mini"
+    preset: Preset = Field("mini", description="auto: the size that fits text, length and machine")
     hidden_size: int | None = Field(None, ge=16, le=8192)
     num_hidden_layers: int | None = Field(None, ge=1, le=128)
     num_attention_heads: int | None = Field(None, ge=1, le=128)
@@ -159,6 +157,13 @@ class PretrainConfig(Table):
         given = [name for name in _SHAPE if name in self.model_fields_set]
         if self.init and given:
             raise ValueError(f"{given[0]} cannot be chosen with init: the encoder to continue has its own")
+        return self
+
+    @model_validator(mode="after")
+    def _auto_chooses_the_shape(self) -> PretrainConfig:
+        given = [name for name in _SIZE if getattr(self, name) is not None]
+        if self.preset == "auto" and given:
+            raise ValueError(f"{given[0]} cannot be chosen with preset auto, which chooses it")
         return self
 
     @model_validator(mode="after")

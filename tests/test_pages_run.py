@@ -40,7 +40,7 @@ SMALL = {
     "MLMCTL_EVALUATE_MAX_EXAMPLES": "16",
 }
 OF_THE_ENCODER = tuple(name for name in SMALL if name.endswith(("SIZE", "LAYERS", "HEADS")))
-"""What cannot be chosen for an encoder that is continued."""
+"""What cannot be chosen for an encoder that is continued, or whose size is chosen."""
 SHORTER = {"10m": "2s", "30m": "3s"}
 """Budgets."""
 GATE = re.compile(r"=[\d.]+$")
@@ -102,7 +102,7 @@ class Folder:
     def _mlmctl(self, segment: str, given: str) -> str:
         words = [SHORTER.get(w, w) for w in shlex.split(segment, comments=True)[1:]]
         for name, value in SMALL.items():
-            if "--init" in words and name in OF_THE_ENCODER:
+            if {"--init", "auto"} & set(words) and name in OF_THE_ENCODER:
                 self._patch.delenv(name, raising=False)
             else:
                 self._patch.setenv(name, value)

@@ -20,7 +20,7 @@ from mlmctl.stages.stage import Stage
 
 @pytest.fixture(autouse=True)
 def quick_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlmctl.engine.runtime.environment", lambda runtime: {})
+    monkeypatch.setattr("mlmctl.engine.runtime.environment", lambda runtime, ranks: {})
 
 
 def writes(content: str) -> Callable[[Stage], dict[str, Any]]:
@@ -97,14 +97,17 @@ def test_more_steps_continue_a_finished_run(tmp_path: Path) -> None:
 
 def test_preview_says_what_would_be_done_and_writes_nothing(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    assert [row[:2] for row in preview(run, lambda cache: nodes(run))] == [
+    assert [row[:2] for row in preview(run, lambda cache: nodes(run), runtime=RuntimeConfig())] == [
         ("tokenizer", "run"),
         ("pretrain", "run"),
     ]
     assert not run.exists()
     bring_up(run, nodes(run))
-    assert [row[1] for row in preview(run, lambda cache: nodes(run))] == ["fresh", "fresh"]
-    rows = preview(run, lambda cache: nodes(run, content="b"))
+    assert [row[1] for row in preview(run, lambda cache: nodes(run), runtime=RuntimeConfig())] == [
+        "fresh",
+        "fresh",
+    ]
+    rows = preview(run, lambda cache: nodes(run, content="b"), runtime=RuntimeConfig())
     assert rows[0][1:] == ("run", "stale: input corpus changed")
     assert rows[1][1:] == ("run", "after tokenizer")
 

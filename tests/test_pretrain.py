@@ -17,7 +17,7 @@ from transformers import AutoModelForMaskedLM
 
 from mlmctl.commands import fill
 from mlmctl.config import RuntimeConfig
-from mlmctl.engine import calibrate, evaluate_mlm, loop, model, plan
+from mlmctl.engine import evaluate_mlm, loop, model, schedule
 from mlmctl.engine.evaluate_mlm import FrozenMasks, evaluate
 from mlmctl.errors import ArtifactError, DataError, DivergedError, InterruptedRun, ResourceError, UsageError
 from mlmctl.events import Evaluated, Note, Plan
@@ -210,7 +210,7 @@ def test_fault_42_steps_without_a_finite_loss_are_skipped_then_fatal(new_run, mo
         return real(optimizer, factor, loss, max_grad_norm)
 
     monkeypatch.setattr(loop, "take_step", take_step)
-    monkeypatch.setattr(plan, "is_evaluated", lambda step: False)
+    monkeypatch.setattr(schedule, "is_evaluated", lambda step: False)
     if num_bad < loop.MAX_SKIPPED_IN_A_ROW:
         assert pretrain.run(config(save_interval="1s"), run.stage())["num_skipped_steps"] == num_bad
         model.load(run.root / "out", "masked_lm")  # refuses weights that are not finite
@@ -271,25 +271,6 @@ def test_fault_12_too_little_disk_is_said_before_the_first_step(new_run, monkeyp
     with pytest.raises(ResourceError, match="bytes of disk"):
         pretrain.run(config(), run.stage())
     assert not (run.root / "work/metrics.jsonl").exists()
-
-
-def test_a_budget_is_calibrated_once_and_written_down(new_run, monkeypatch) -> None:
-    run, really, timings = new_run("a"), calibrate.measure, []
-
-    def measure(*arguments: object, **named: object) -> plan.Timing:
-        timings.append(really(*arguments, **{**named, "limit": 0.0}))
-        return plan.Timing(step=40.0, evaluation=0.0, save=0.0, ending=0.0)  # whatever this machine does
-
-    monkeypatch.setattr(calibrate, "measure", measure)
-    first = pretrain.run(config(steps=None, budget="10m"), run.stage("out0"))
-    committed = (run.root / "work/plan.json").read_bytes()
-    again = pretrain.run(config(steps=None, budget="10m"), run.stage("out1"))
-    assert (run.root / "work/plan.json").read_bytes() == committed
-    assert first["num_steps"] == again["num_steps"] == 14  # the start took some of the 600 seconds
-    more = pretrain.run(config(steps=None, budget="14m"), run.stage("out2"))
-    assert more["num_steps"] == 14 + 6
-    (timing,) = timings
-    assert min(timing.step, timing.evaluation, timing.save, timing.ending) > 0
 
 
 def test_the_final_loss_is_that_of_the_dense_stock_model(whole: Run, inputs: dict[str, Path]) -> None:

@@ -128,7 +128,7 @@ class Call:
         from ..pipeline import execute, preview
 
         if self.dry_run:
-            plan = preview(self.run, nodes, force=self._forced())
+            plan = preview(self.run, nodes, runtime=self.resolved.recipe.runtime, force=self._forced())
             if not self.json:
                 self.console.table(("stage", "action", "why"), plan)
             rows = [{"name": name, "action": action, "reason": why} for name, action, why in plan]

@@ -32,7 +32,7 @@ class Flag:
 
 
 _FLAGS: dict[str, Flag] = {
-    "preset": Flag(("pretrain.preset",), str, "Model shape: tiny, mini, small or base.", "NAME"),
+    "preset": Flag(("pretrain.preset",), str, "Model shape: tiny, mini, small, base or auto.", "NAME"),
     "architecture": Flag(("pretrain.architecture",), str, "Family of encoders: modernbert or bert.", "NAME"),
     "init": Flag(("pretrain.init",), str, "Continue this encoder: a folder, or hf:OWNER/NAME.", "DIR"),
     "budget": Flag(("pretrain.budget",), str, "Time for the pretrain stage, e.g. 10m, 1h30m.", "TIME"),

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from ..config import RuntimeConfig
 from ..engine import architectures
-from ..engine.masked_lm import sparse_logits
+from ..engine.masked_lm import logits_in_parts
 from ..errors import DataError
 from ..text import vocabulary
 from .encoders import open_encoder
@@ -55,15 +55,17 @@ def _fill(
         raise DataError("data.too-long", f"{len(ids)} tokens, the model reads {longest}", where=where)
     batch = {"input_ids": torch.tensor([ids]), "positions": torch.tensor(positions)}
     batch = {name: tensor.to(encoder.device) for name, tensor in batch.items()}
-    probabilities = sparse_logits(encoder, batch).float().softmax(dim=-1)  # [num_masks, vocab_size]
-    values, tokens = probabilities.topk(min(top_k, probabilities.shape[-1]), dim=-1)
+    found: list[tuple[list[float], list[int]]] = []
+    for _, logits in logits_in_parts(encoder, batch):
+        values, tokens = logits.softmax(dim=-1).topk(min(top_k, logits.shape[-1]), dim=-1)  # [n, top_k]
+        found += zip(values.tolist(), tokens.tolist(), strict=True)
     return [
         [
             {
-                "token": tokenizer.decode([int(token)], skip_special_tokens=False),
-                "probability": round(float(value), 6),
+                "token": tokenizer.decode([token], skip_special_tokens=False),
+                "probability": round(value, 6),
             }
-            for token, value in zip(row_tokens, row_values, strict=True)
+            for value, token in zip(values, tokens, strict=True)
         ]
-        for row_tokens, row_values in zip(tokens, values, strict=True)
+        for values, tokens in found
     ]

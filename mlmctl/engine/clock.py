@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+_STOPPED = 10.0  # a step so many times as long as usual was stopped (SIGSTOP): that is no training time
+
 
 class Clock:
     """The seconds of a run of one or more sittings, and the speed of this one."""
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, earlier: float) -> None:
+        self.earlier = earlier
+        self.seconds = earlier
         self.since_save = 0.0
-        self._steps = 0
-        self._step_seconds = 0.0
-        self._tokens = 0
+        self.num_steps = 0
+        self.only_steps = 0.0  # seconds of these steps
+        self.num_tokens = 0
 
     def step(self, seconds: float, num_tokens: int) -> None:
+        if self.num_steps and seconds > _STOPPED * self.step_seconds + 1.0:
+            seconds = self.step_seconds
         self.pause(seconds)
-        self._steps += 1
-        self._step_seconds += seconds
-        self._tokens += num_tokens
+        self.num_steps += 1
+        self.only_steps += seconds
+        self.num_tokens += num_tokens
 
     def pause(self, seconds: float) -> None:
         """Time that belongs to the run and to no step."""
@@ -30,8 +35,8 @@ class Clock:
 
     @property
     def step_seconds(self) -> float:
-        return self._step_seconds / max(self._steps, 1)
+        return self.only_steps / max(self.num_steps, 1)
 
     @property
     def tokens_per_second(self) -> float:
-        return self._tokens / self._step_seconds if self._step_seconds else 0.0
+        return self.num_tokens / self.only_steps if self.only_steps else 0.0

@@ -22,7 +22,7 @@ from ..text.npy import open_array
 from ..text.policy import Policy, frozen_numbers
 from ..text.specials import Specials
 from ..text.units import whole_words
-from .masked_lm import sparse_logits, to_batch
+from .masked_lm import losses, sparse_logits, to_batch
 
 _TOKENS_PER_BATCH = 2048
 _WINDOW = 12  # tokens shown on each side of a filled word
@@ -130,9 +130,7 @@ def _predicted(model: nn.Module, masks: FrozenMasks, rows: slice, device: torch.
     batch["positions"] = torch.from_numpy(positions)
     batch = {name: tensor.to(device) for name, tensor in batch.items()}
     wanted = torch.from_numpy(hidden).to(device)
-    logits = sparse_logits(model, batch).float()  # [n, vocab_size]
-    nll = nn.functional.cross_entropy(logits, wanted, reduction="none")
-    is_hit = logits.argmax(dim=-1) == wanted
+    nll, is_hit = losses(model, batch, wanted)
     return Predicted(blocks, hidden, nll.cpu().numpy(), is_hit.cpu().numpy())
 
 

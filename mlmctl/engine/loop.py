@@ -47,8 +47,33 @@ class Trained:
 
     counters: Counters
     seconds: float
-    tokens_per_second: float
-    """Tokens of this sitting's steps by the time of those steps only; 0 if there were none."""
+    earlier: float
+    """Seconds of the sittings before this one."""
+    num_steps: int
+    """Of this sitting, as are the tokens and what the steps alone took."""
+    num_tokens: int
+    step_seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        """0 if this sitting had no steps."""
+        return self.num_tokens / self.step_seconds if self.step_seconds else 0.0
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """None if this sitting had no steps."""
+        return self.step_seconds / self.num_steps if self.num_steps else None
+
+    def after(self, before: Trained) -> Trained:
+        """This sitting and the one before it as one."""
+        return replace(
+            self,
+            seconds=before.seconds + self.seconds - self.earlier,
+            earlier=before.earlier,
+            num_steps=before.num_steps + self.num_steps,
+            num_tokens=before.num_tokens + self.num_tokens,
+            step_seconds=before.step_seconds + self.step_seconds,
+        )
 
 
 def train(
@@ -62,7 +87,7 @@ def train(
     emit: Emit = silent,
     stop: StopRequest = stop,
 ) -> Trained:
-    """Train `model` in place to `settings.num_steps`, continuing from the newest checkpoint if there is one.
+    """Train `model` in place to the end of the sitting, from the newest checkpoint if there is one.
 
     `schedule(step)` is the factor on the learning rates of the step with that number (from 0).
     `evaluate(step)` is called with the model in eval mode and without gradients; it may raise
@@ -89,7 +114,7 @@ def train(
                 run.save()
                 raise InterruptedRun(run.signal_number)
     model.eval()
-    return Trained(run.counters, run.clock.seconds, run.clock.tokens_per_second)
+    return run.trained
 
 
 class _Run:
@@ -114,8 +139,8 @@ class _Run:
         self.checkpoints = checkpoints
         self.emit = emit
         self.stop = stop
-        self.counters, seconds = replicas.restore(checkpoints, model, optimizer, settings.ranks)
-        self.clock = Clock(seconds)
+        self.counters, earlier = replicas.restore(checkpoints, model, optimizer, settings.ranks)
+        self.clock = Clock(earlier)
         self._agreed = Agreed(None)
         self._told_divergence = False
         if self.counters.step:
@@ -123,7 +148,14 @@ class _Run:
 
     @property
     def is_finished(self) -> bool:
-        return self.counters.step >= self.settings.num_steps
+        settings = self.settings
+        return self.counters.step >= (settings.num_steps if settings.until is None else settings.until)
+
+    @property
+    def trained(self) -> Trained:
+        clock = self.clock
+        sitting = clock.num_steps, clock.num_tokens, clock.only_steps
+        return Trained(self.counters, clock.seconds, clock.earlier, *sitting)
 
     @property
     def signal_number(self) -> int:

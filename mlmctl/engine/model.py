@@ -44,7 +44,13 @@ class LoadReport:
 
 
 def shape(config: PretrainConfig) -> Shape:
-    """The preset's shape with the overrides of the recipe. UsageError if the heads do not divide it."""
+    """The preset's shape with the overrides of the recipe.
+
+    UsageError if the heads do not divide it, or if the preset is `auto`: that needs a text and a machine.
+    """
+    if config.preset == "auto":
+        message = "auto is chosen where an encoder is trained"
+        raise UsageError("recipe.preset", message, where="pretrain.preset", hint="name a preset here")
     preset = ARCHITECTURES[config.architecture].presets[config.preset]
     wanted = {name: getattr(config, name) for name in asdict(preset)}
     chosen = replace(preset, **{name: n for name, n in wanted.items() if n is not None})

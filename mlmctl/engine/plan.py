@@ -1,14 +1,16 @@
-"""How long a run will be and what it will need, decided before its first step and written down.
+"""How long a run will be and what it will need, decided before anything depends on it and written down.
 
 `plan.json` holds every choice that can change bits. With `steps` or `epochs` it follows by rule; with
-a `budget` the number of steps comes from a timing, made once: every rerun reads the plan back. A larger
-wish later only moves `num_steps` and `decay_start`, so the trunk before the old decay stays as it was.
+a `budget` the number of steps comes from a timing, made once: every rerun reads the plan back. Before the
+decay nothing depends on the number of steps. So the first timing only says where the decay begins; the
+number is settled there, by the steps that were taken. A larger wish later moves `num_steps` and
+`decay_start`, so the trunk before the old decay stays as it was.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,16 +20,14 @@ import torch
 from ..config import PretrainConfig, seconds
 from ..errors import ArtifactError, UsageError
 from ..storage import write_file
-from . import probe, schedule
+from . import budget, probe, schedule
 from .architectures import Shape
+from .budget import Timing
+from .sizes import Choice
 
 PLAN = "plan.json"
 TOKENS_PER_MICRO_BATCH = 2048
 """Activations of so many tokens stay in the cache: a quarter faster than 8,192 (measured on 2 cores)."""
-
-_FIRST_EVALUATION = 10
-_EVALUATION_GROWTH = 1.35
-_LONGEST_INTERVAL = 1000
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,12 @@ class Plan:
     """As calibrated, evaluations and checkpoints included; None where nothing was timed."""
     length: str
     """What was asked for: `steps 100`, `epochs 2.0`, `budget 10m`."""
+    is_settled: bool = True
+    """False while the number of steps on a budget is an estimate: until the decay begins."""
+    timing: Timing | None = None
+    """What the estimate was made from."""
+    choice: Choice | None = None
+    """The size that `preset auto` stands for, and why; None where the preset was named."""
 
     @property
     def schedule(self) -> schedule.Schedule:
@@ -99,7 +105,13 @@ def extended(old: Plan, new: Plan, config: PretrainConfig) -> Plan:
             hint="ask for more, or --force pretrain starts again",
         )
     start = schedule.decay_start(new.num_steps, config.decay_fraction)
-    return replace(old, num_steps=new.num_steps, decay_start=max(start, old.decay_start), length=new.length)
+    return replace(
+        old,
+        num_steps=new.num_steps,
+        decay_start=max(start, old.decay_start),
+        length=new.length,
+        timing=old.timing or new.timing,
+    )
 
 
 def asked_length(config: PretrainConfig) -> str:
@@ -120,64 +132,29 @@ def steps_by_rule(config: PretrainConfig, num_blocks: int, blocks_per_step: int)
     return None
 
 
-@dataclass(frozen=True)
-class Timing:
-    """What things take on this machine, in seconds."""
-
-    step: float
-    evaluation: float
-    """One evaluation in the middle of the run."""
-    save: float
-    """One checkpoint."""
-    ending: float
-    """The last evaluation, writing and publishing the result."""
-
-
-def steps_in(available: float, timing: Timing, save_interval: float) -> tuple[int, float]:
-    """(steps that fit in `available` seconds, at least one; seconds a step with all that goes with it)."""
-    left = available - timing.ending - timing.save
-
-    def needed(num_steps: int) -> float:
-        training = num_steps * timing.step + num_evaluations(num_steps) * timing.evaluation
-        return training + timing.save * (1 + training / save_interval)  # one at the decay, one each interval
-
-    low, high = 1, max(1, int(left / timing.step)) + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if needed(middle) <= left else (low, middle)
-    return low, needed(low) / low
-
-
-def is_evaluated(step: int) -> bool:
-    """Whether to evaluate after `step` steps: at 10, then ever less often, at last each 1,000.
-
-    A function of the step alone, so that a run that is continued has the curve of a longer one.
-    """
-    if step >= 4 * _LONGEST_INTERVAL:
-        return step % _LONGEST_INTERVAL == 0
-    at = float(_FIRST_EVALUATION)
-    while round(at) < step:
-        at *= _EVALUATION_GROWTH
-    return round(at) == step
-
-
-def num_evaluations(num_steps: int) -> int:
-    """How often `is_evaluated` says yes up to and with `num_steps`."""
-    early = sum(is_evaluated(step) for step in range(1, min(num_steps, 4 * _LONGEST_INTERVAL - 1) + 1))
-    return early + max(0, num_steps // _LONGEST_INTERVAL - 3)
-
-
 def read(work: Path) -> Plan | None:
     """The committed plan of this work folder, or None. ArtifactError if it cannot be read."""
     path = work / PLAN
     try:
-        return Plan(**json.loads(path.read_text(encoding="utf-8")))
+        return from_json(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(
             "plan.damaged", f"cannot be read: {error}", where=str(path), hint="--force pretrain starts again"
         ) from None
+
+
+def from_json(content: Mapping[str, Any]) -> Plan:
+    """The plan that `asdict` made `content` of; TypeError or AttributeError for anything else."""
+    timing, choice = content.get("timing"), content.get("choice")
+    return Plan(
+        **{
+            **content,
+            "timing": Timing(**timing) if timing else None,
+            "choice": Choice(**choice) if choice else None,
+        }
+    )
 
 
 def commit(work: Path, plan: Plan) -> None:
@@ -191,23 +168,52 @@ def decide(
     draft: Plan,
     num_blocks: int,
     committed: Plan | None,
-    calibrate: Callable[[Plan], tuple[int, float]],
+    calibrate: Callable[[Plan], tuple[Timing, float]],
 ) -> Plan:
     """The plan of this sitting: the committed one, a longer one that continues it, or a new one.
 
     `draft` holds the choices that do not depend on the length; `calibrate(draft)` is called only on a
-    budget that no committed plan answers, and gives (steps, seconds a step).
+    budget that no committed plan answers, and gives what things take and the seconds that are left.
     """
     asked = asked_length(config)
     if committed is not None and committed.length == asked:
         return committed
-    num_steps, per_step = steps_by_rule(config, num_blocks, draft.blocks_per_step), None
+    new, by_rule = replace(draft, length=asked), steps_by_rule(config, num_blocks, draft.blocks_per_step)
+    num_steps = by_rule
     if num_steps is None and committed is not None and committed.length.startswith("budget "):
         num_steps = _in_proportion(committed, seconds(config.budget))
     if num_steps is None:
-        num_steps, per_step = calibrate(draft)
-    new = with_steps(replace(draft, length=asked, seconds_per_step=per_step), num_steps, config)
-    return new if committed is None else extended(committed, new, config)
+        timing, left = calibrate(draft)
+        interval = seconds(config.save_interval)
+        num_steps, per_step = budget.steps_in(left, timing, interval, config.decay_fraction)
+        new = replace(new, timing=timing, seconds_per_step=per_step)
+    new = with_steps(new, num_steps, config)
+    new = new if committed is None else extended(committed, new, config)
+    return replace(new, is_settled=by_rule is not None or not 0 < new.decay_start < new.num_steps)
+
+
+def settled(plan: Plan, left: float, seconds_per_step: float | None, save_interval: float) -> Plan:
+    """The plan with the number of steps that ends in `left` seconds, once the decay begins.
+
+    `seconds_per_step` is what the steps before it took, None if they were taken in another sitting. By as
+    much as these were faster or slower than thought the others will be, too. The decay becomes at most four
+    times as long as planned, and a quarter at least: a run without one would be worth little.
+    """
+    timing = plan.timing
+    if timing is None:
+        return replace(plan, is_settled=True)
+    pace = (seconds_per_step or timing.step) / timing.step
+    found = replace(timing, step=pace * timing.step, late_step=pace * timing.late_step)
+    wanted = budget.steps_after(left, plan.decay_start, found, save_interval) - plan.decay_start
+    num_late = plan.num_steps - plan.decay_start
+    num_late = min(max(wanted, -(-num_late // 4)), 4 * num_late)
+    return replace(
+        plan,
+        num_steps=plan.decay_start + num_late,
+        is_settled=True,
+        timing=found,
+        seconds_per_step=pace * plan.seconds_per_step if plan.seconds_per_step else None,
+    )
 
 
 def _in_proportion(committed: Plan, budget: float) -> int | None:

@@ -90,6 +90,13 @@ def environment(config: RuntimeConfig, ranks: Ranks = ALONE) -> dict[str, Any]:
     }
 
 
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that a model on `device` can have; None where nobody says."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return machine.available_memory()
+
+
 def peak_memory() -> int:
     """Most bytes this process has had in memory so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

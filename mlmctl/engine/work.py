@@ -43,6 +43,7 @@ class Settings:
     stage: str
     """Name of the stage in events."""
     num_steps: int
+    """Of the whole run."""
     seed: int
     """Of dropout; batches and masks have their seed in the work."""
     max_grad_norm: float
@@ -55,6 +56,8 @@ class Settings:
     dtype: torch.dtype = torch.float32
     """bfloat16 runs forward under autocast; weights and optimizer stay in float32."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    until: int | None = None
+    """Finished steps at which this sitting ends, if it is not to be the last."""
     ranks: Ranks = field(default_factory=lambda: ALONE)
     num_threads: int = 1
     """CPU threads that are ours: micro-batches are computed side by side where that is possible (`lanes`)."""

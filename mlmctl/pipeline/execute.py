@@ -94,7 +94,11 @@ def execute(
 
 
 def preview(
-    run: Path, nodes: Callable[[HashCache], Sequence[Node]], force: Collection[str] = ()
+    run: Path,
+    nodes: Callable[[HashCache], Sequence[Node]],
+    *,
+    runtime: RuntimeConfig,
+    force: Collection[str] = (),
 ) -> list[tuple[str, str, str]]:
     """What `execute` would do, as (node, action, reason) rows; writes nothing and takes no lock."""
     folders = _Folders(run, HashCache(None))
@@ -106,8 +110,12 @@ def preview(
             after = [*before, *(f"{name} has been read" for name in node.unread)]
             action, reason = "run", f"after {', '.join(after)}"
         else:
-            decision = decide(run, node, header_of(node, folders.open(node)), force)
+            header = header_of(node, folders.open(node))
+            decision = decide(run, node, header, force)
             action, reason = decision.action, decision.reason
+            if node.outlook and action != "fresh":
+                work = None if action == "run" else _work_folder(run, node, header)
+                reason += f"; {node.outlook(work, runtime)}"
         if action != "fresh":
             remade[run / node.name] = node.name
         rows.append((node.name, action, reason))
@@ -175,7 +183,7 @@ def _bring_up(
     started = time.monotonic()
     emit(StageStarted(node.name, decision.reason))
     previous = partial(_previous, target, folders.cache) if decision.reason != _FORCED else lambda: None
-    _make(run, node, header, decision, runtime, emit, previous, team)
+    _make(run, node, header, decision, runtime, emit, previous, started, team)
     seconds = time.monotonic() - started
     manifest = read_manifest(target)
     status: Status = "ran" if decision.action == "run" else "resumed"
@@ -191,6 +199,7 @@ def _make(
     runtime: RuntimeConfig,
     emit: Emit,
     previous: Callable[[], Path | None],
+    started: float,
     team: Team | None,
 ) -> None:
     work = _work_folder(run, node, header)
@@ -219,6 +228,7 @@ def _make(
             previous=previous,
             details=draft.details,
             environment=facts,
+            started=started,
         )
         if team and node.tables:
             team.begin(node.stage, follow.handed_over(stage, node.tables))

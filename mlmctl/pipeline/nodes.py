@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import extras, hub
-from ..config import FinetuneConfig, MaskConfig, PretrainConfig, Recipe, Table
+from ..config import FinetuneConfig, MaskConfig, PretrainConfig, Recipe, RuntimeConfig, Table
 from ..errors import UsageError
 from ..events import Emit
 from ..stages.stage import Stage
@@ -47,6 +47,8 @@ class Node:
     """Whether the stage computes with torch; importing it takes seconds."""
     tidy: Callable[[Path], object] = shutil.rmtree
     """What is done to the work folder once the result is published."""
+    outlook: Callable[[Path | None, RuntimeConfig], str] | None = None
+    """(work that is continued, runtime) -> what a plan can tell of it once all that it reads is there."""
     corpus: inputs.Corpus | None = None
     data: Path | None = None
     tables: Sequence[Table] = ()
@@ -219,6 +221,11 @@ def _pretrain(run: Path, config: PretrainConfig, init: Path | None) -> Node:
 
         pretrain.tidy(work)
 
+    def outlook(work: Path | None, runtime: RuntimeConfig) -> str:
+        from ..stages import pretrain
+
+        return pretrain.outlook(config, reads, work, runtime)
+
     reads = {name: run / name for name in ("tokenizer", "mask/blocks", "mask/policy")}
     return Node(
         "pretrain",
@@ -229,6 +236,7 @@ def _pretrain(run: Path, config: PretrainConfig, init: Path | None) -> Node:
         extendable=_LENGTH_FIELDS,
         tables=[config],
         tidy=tidy,
+        outlook=outlook if config.preset == "auto" else None,
     )
 
 

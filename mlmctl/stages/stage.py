@@ -6,6 +6,7 @@ decides whether it has to run, and never publishes: the pipeline does.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,3 +50,5 @@ class Stage:
     details: dict[str, Any] = field(default_factory=dict)
     """Facts for the manifest that are not metrics; never part of key or fingerprint."""
     environment: Mapping[str, Any] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+    """When work on it began, loading of libraries included: from here a budget counts."""

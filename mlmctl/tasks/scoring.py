@@ -15,9 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
-from ..engine.masked_lm import sparse_logits
+from ..engine.masked_lm import losses
 from ..signals import stop
 from ..text.copies import Method, hidden
 from ..text.encoding import Encoder
@@ -129,7 +128,6 @@ class Scorer:
             "positions": torch.from_numpy(copies * ids.shape[1] + places + 1),
         }
         device = self._opened.model.device
-        logits = sparse_logits(self._opened.model, {name: t.to(device) for name, t in batch.items()})
         wanted = torch.from_numpy(token_ids[copies, places]).to(device)
-        losses = functional.cross_entropy(logits.float(), wanted, reduction="none")
-        return -losses.cpu().numpy().astype(np.float64)
+        nll, _ = losses(self._opened.model, {name: t.to(device) for name, t in batch.items()}, wanted)
+        return -nll.cpu().numpy().astype(np.float64)

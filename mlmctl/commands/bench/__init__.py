@@ -74,6 +74,8 @@ def check(recipe: Recipe, options: Options) -> None:
         if value not in ("", "modernbert"):
             found = "only the training of a new modernbert can be compared"
             raise UsageError("usage.bench", found, where=f"pretrain.{name}")
+    if config.preset == "auto":
+        raise UsageError("usage.bench", "all sides have the size that is named", where="pretrain.preset")
 
 
 def run(folder: Path, recipe: Recipe, options: Options, output: Path, emit: Emit) -> dict[str, Any]:

@@ -13,46 +13,50 @@ from .tokenizers import Measured
 if TYPE_CHECKING:
     from ...engine.initial import Start
     from ...engine.runtime import Runtime
-    from ...text.blocks import Blocks
     from ...text.specials import Specials
 
 PROBE_SECONDS = 2.0
 _BYTES_A_TOKEN = 2.2
 """On disk: two bytes of id, a bit that says whether a word starts, and the lengths."""
-_TOKENS_PER_PARAMETER, _EPOCHS = 20, 16
-"""A model is fed 20 tokens a parameter (Hoffmann et al. 2022), and a text repeated more than 16 times gives
-hardly anything new (Muennighoff et al. 2023): so it fits a text of 1.25 tokens a parameter or more."""
 
 
 def look(recipe: Recipe, num_tokens: int, measured: Measured, machine: dict[str, Any]) -> Section:
     """The section `plan`. The training step is timed for about two seconds, on blocks of the sample."""
-    from ...engine import model, needs, runtime
+    from ...engine import calibrate, model, needs, runtime
     from ...engine import plan as plans
+    from ...text.units import Units
 
-    here, config, block_length = runtime.prepare(recipe.runtime), recipe.pretrain, recipe.mask.block_length
+    here, block_length, mask = runtime.prepare(recipe.runtime), recipe.mask.block_length, recipe.mask
     blocks, specials = measured.fit.blocks(block_length), measured.fit.encoder.specials
     if measured.folder is None:  # the whole text will give what a sample may not
         specials = replace(specials, vocab_size=max(specials.vocab_size, recipe.tokenizer.vocab_size))
+    units = Units(mask.unit, mask.span_length)
+    text = calibrate.Text(blocks, num_tokens, specials, mask.rate_start, mask.rate_end, units)
+    fitting = None if recipe.pretrain.init else calibrate.preset(recipe.pretrain, text, here)
+    if recipe.pretrain.preset == "auto" and fitting:
+        chosen = recipe.pretrain.model_copy(update={"preset": fitting.preset})
+        recipe = recipe.model_copy(update={"pretrain": chosen})
+    config = recipe.pretrain
     start = _start(recipe, measured, specials, here)
     draft = plans.draft(config, start.shape, block_length, here.device)
     encoder = start.make()
     num_parameters = model.num_parameters(encoder)
-    needed = needs.estimate(encoder, start.shape, draft, recipe.mask.rate_start, here.num_threads)
-    per_step = _seconds_per_step(recipe, start, draft, blocks, here)
+    needed = needs.estimate(encoder, start.shape, draft, mask.rate_start, here.num_threads)
+    speed = calibrate.tokens_per_second(config, start, draft, text, here, PROBE_SECONDS)
     tokens_per_step = draft.blocks_per_step * block_length
-    speed = tokens_per_step / per_step
+    per_step = tokens_per_step / speed
     steps_per_epoch = max(1, round(num_tokens / tokens_per_step))
     asked = plans.steps_by_rule(config, round(num_tokens / block_length), draft.blocks_per_step)
     num_steps = asked or max(1, int(seconds(config.budget) / per_step))
     blocks_bytes = round(num_tokens * _BYTES_A_TOKEN)
-    fitting = "" if config.init else _fitting(recipe, num_tokens, specials)
     facts = {
         "preset": "" if config.init else config.preset,
         "init": config.init,
         "num_parameters": num_parameters,
         "predicted_num_tokens": num_tokens,
         "tokens_per_parameter": round(num_tokens / num_parameters, 2),
-        "fitting_preset": fitting,
+        "fitting_preset": fitting.preset if fitting else "",
+        "fitting_reason": fitting.reason if fitting else "",
         "dtype": draft.dtype,
         "tokens_per_second": round(speed, 1),
         "seconds_per_epoch": round(steps_per_epoch * per_step, 1),
@@ -79,74 +83,17 @@ def _start(recipe: Recipe, measured: Measured, specials: Specials, here: Runtime
     return initial.new(recipe.pretrain, specials, recipe.mask.block_length, here.device)
 
 
-def _seconds_per_step(recipe: Recipe, start: Start, draft: Any, blocks: Blocks, here: Runtime) -> float:
-    """Timed on steps of one micro-batch a lane, gradients and update apart."""
-    from ...engine import calibrate, lanes, loop
-    from ...engine.masked_lm import MaskedLanguageWork
-    from ...engine.optimizer import muon_and_adamw
-    from ...text.units import Units
-
-    config, mask = recipe.pretrain, recipe.mask
-    encoder = start.make()
-    optimizer = muon_and_adamw(
-        encoder,
-        muon_learning_rate=config.muon_learning_rate,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        dtype=draft.torch_dtype,
-    )
-    num_micro_batches = -(-draft.blocks_per_step // draft.blocks_per_micro_batch)
-    num_lanes = lanes.number(encoder, here.num_threads, num_micro_batches)
-    mean_rate = mask.rate_start + (mask.rate_end - mask.rate_start) * config.decay_fraction / 2
-    units = Units(mask.unit, mask.span_length)
-    at_once = draft.blocks_per_micro_batch
-    work = MaskedLanguageWork(
-        blocks, config.seed, num_lanes * at_once, at_once, lambda step: mean_rate, units
-    )
-    settings = loop.Settings(
-        stage="doctor",
-        num_steps=0,
-        seed=config.seed,
-        max_grad_norm=config.max_grad_norm,
-        save_interval=0,
-        dtype=draft.torch_dtype,
-        device=here.device,
-        num_threads=here.num_threads,
-    )
-    num_rounds = -(-num_micro_batches // num_lanes)
-    return calibrate.seconds_per_step(encoder, optimizer, work, settings, num_rounds, PROBE_SECONDS)
-
-
-def _fitting(recipe: Recipe, num_tokens: int, specials: Specials) -> str:
-    """The largest preset for which there are 20 tokens a parameter in 16 epochs, else the smallest."""
-    from ...engine import model
-    from ...engine.architectures import ARCHITECTURES
-
-    presets = ARCHITECTURES[recipe.pretrain.architecture].presets
-    ids = {"pad": specials.pad, "cls": specials.cls, "sep": specials.sep}
-    sizes = {
-        name: model.num_parameters(
-            model.shell(
-                recipe.pretrain.architecture, shape, specials.vocab_size, recipe.mask.block_length, ids
-            )
-        )
-        for name, shape in presets.items()
-    }
-    fits = [name for name in presets if num_tokens * _EPOCHS >= _TOKENS_PER_PARAMETER * sizes[name]]
-    return max(fits or presets, key=lambda name: sizes[name] if fits else -sizes[name])
-
-
 def _rows(facts: dict[str, Any], start: Start) -> list[tuple[str, str]]:
     shape = start.shape
     name = facts["init"] or facts["preset"]
-    fitting = f"; the preset that fits the text: {facts['fitting_preset']}" if facts["fitting_preset"] else ""
     return [
         (
             "model",
             f"{name}: {shape.num_hidden_layers} layers of {shape.hidden_size}, "
             f"{facts['num_parameters']:,} parameters",
         ),
-        ("tokens a parameter", f"{facts['tokens_per_parameter']:.2f}{fitting}"),
+        ("tokens a parameter", f"{facts['tokens_per_parameter']:.2f}"),
+        ("fitting preset", facts["fitting_reason"] or "as it is: an encoder is continued"),
         (
             "speed",
             f"{facts['tokens_per_second']:,.0f} tokens a second ({facts['dtype']}): a step, timed now",
@@ -164,10 +111,7 @@ def _findings(facts: dict[str, Any], machine: dict[str, Any]) -> list[Finding]:
     findings = []
     fitting = facts["fitting_preset"]
     if fitting and fitting != facts["preset"]:
-        message = (
-            f"{facts['preset']} has {facts['tokens_per_parameter']:.2f} tokens of text a parameter; "
-            f"{fitting} fits better (20 of them in at most 16 epochs)"
-        )
+        message = f"another preset than {facts['preset']} fits: {facts['fitting_reason']}"
         findings.append(Finding("doctor.preset", "info", 1, message, hint=f"--preset {fitting}"))
     for name, needed, free, hint in (
         ("disk", facts["disk_bytes"], machine["free_disk_bytes"], "--run DIR on a larger disk"),

@@ -1,0 +1,150 @@
+"""A run on a budget ends when it should, by a clock that the test holds in its hand."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pretrain_world import Run, config, make_inputs
+
+from mlmctl.engine import budget, calibrate, evaluate_mlm, loop, plan, probe
+from mlmctl.engine.budget import Timing
+from mlmctl.engine.checkpoint import Checkpoints
+from mlmctl.engine.clock import Clock
+from mlmctl.errors import UsageError
+from mlmctl.stages import pretrain
+from mlmctl.storage import sha256_file
+
+TIMING = Timing(step=0.5, late_step=0.4, evaluation=1.0, save=0.4, ending=5.0)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return make_inputs(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Time goes by in steps (fewer masked tokens: faster), evaluations and checkpoints alone.
+
+    `trial` is by how much the steps that are timed are slower than those of the run.
+    """
+    clock = SimpleNamespace(now=1000.0, trial=1.0, pace=1.0, num_trials=0)
+
+    def costs(function, cost):
+        def costly(*arguments, **named):
+            found = function(*arguments, **named)
+            clock.now += cost(*arguments, **named)
+            return found
+
+        return costly
+
+    def step(model, work, number, *rest, **named) -> float:
+        return clock.pace * (1.2 + 4.0 * work._rate(number))
+
+    def trial(*arguments) -> float:
+        clock.num_trials += 1
+        return clock.trial * step(*arguments)
+
+    def evaluation(model, masks, device, max_tokens=None, *rest) -> float:
+        return 0.01 * min(max_tokens or masks.num_tokens, masks.num_tokens)
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(probe, "dtype_by_timing", lambda *arguments: torch.float32)
+    monkeypatch.setattr(loop, "accumulate", costs(loop.accumulate, step))
+    monkeypatch.setattr(calibrate, "accumulate", costs(calibrate.accumulate, trial))
+    monkeypatch.setattr(evaluate_mlm, "evaluate", costs(evaluate_mlm.evaluate, evaluation))
+    monkeypatch.setattr(calibrate, "evaluate", evaluate_mlm.evaluate)
+    monkeypatch.setattr(Checkpoints, "save", costs(Checkpoints.save, lambda *arguments: 0.3))
+    return clock
+
+
+def learn(run: Run, clock: SimpleNamespace, out: str, length: str = "2m") -> dict[str, float]:
+    stage = replace(run.stage(out), started=clock.now)
+    return pretrain.run(config(steps=None, budget=length), stage)
+
+
+def weights(run: Run, out: str) -> str:
+    return sha256_file(run.root / out / "model.safetensors")
+
+
+@pytest.mark.parametrize("trial", [0.7, 1.0, 1.4])
+def test_a_budget_is_met_though_the_timing_was_off(
+    tmp_path: Path, inputs: dict[str, Path], clock: SimpleNamespace, trial: float
+) -> None:
+    clock.trial, started = trial, clock.now
+    found = learn(Run(tmp_path / "run", inputs), clock, "out")
+    assert found["seconds"] == pytest.approx(clock.now - started, abs=1e-3)
+    assert 0.95 * 120 < found["seconds"] + calibrate._PUBLISHING < 1.02 * 120
+
+
+def test_a_budget_is_timed_once_settled_where_the_decay_begins_and_read_back(
+    tmp_path: Path, inputs: dict[str, Path], clock: SimpleNamespace
+) -> None:
+    run, clock.trial = Run(tmp_path / "run", inputs), 1.4
+    first = learn(run, clock, "out0")
+    settled = (run.root / "work/plan.json").read_bytes()
+    num_trials = clock.num_trials
+    clock.pace = 3.0
+    again = learn(run, clock, "out1")
+    assert (run.root / "work/plan.json").read_bytes() == settled
+    assert (again["num_steps"], weights(run, "out1")) == (first["num_steps"], weights(run, "out0"))
+    copy = Run(tmp_path / "copy", inputs)
+    (copy.root / "work").mkdir(parents=True)
+    (copy.root / "work/plan.json").write_bytes(settled)
+    learn(copy, clock, "out")
+    assert weights(copy, "out") == weights(run, "out0")
+    assert clock.num_trials == num_trials
+
+
+def test_a_larger_budget_counts_what_was_spent_before_the_decay(
+    tmp_path: Path, inputs: dict[str, Path], clock: SimpleNamespace
+) -> None:
+    run = Run(tmp_path / "run", inputs)
+    first = learn(run, clock, "out0")
+    more = learn(run, clock, "out1", "3m")
+    assert more["num_steps"] > 1.4 * first["num_steps"]
+    assert more["seconds"] == pytest.approx(180, rel=0.05)
+    with pytest.raises(UsageError, match="this run has"):
+        learn(run, clock, "out2", "1m")
+
+
+def test_a_process_that_was_stopped_lost_no_training_time() -> None:
+    clock = Clock(0.0)
+    for seconds in (0.5, 0.5, 3600.0, 0.5):
+        clock.step(seconds, 10)
+    assert clock.seconds == 2.0
+
+
+def test_a_budget_is_filled_and_not_overdrawn() -> None:
+    num_steps, per_step = budget.steps_in(300.0, TIMING, 60.0, 0.6)
+    assert 0.97 * 300 < num_steps * per_step + TIMING.ending <= 300
+    assert budget.steps_in(1.0, TIMING, 60.0, 0.6)[0] == 1
+    assert budget.steps_after(1.0, 40, TIMING, 60.0) == 41
+
+
+@given(st.floats(1.0, 1e4), st.floats(1.0, 1.5), st.floats(0.0, 1.0), st.integers(1, 200))
+def test_more_time_is_never_fewer_steps(left: float, more: float, decay: float, start: int) -> None:
+    assert (
+        budget.steps_in(more * left, TIMING, 60.0, decay)[0] >= budget.steps_in(left, TIMING, 60.0, decay)[0]
+    )
+    longer, shorter = (
+        budget.steps_after(time_left, start, TIMING, 60.0) for time_left in (more * left, left)
+    )
+    assert longer >= shorter > start
+
+
+def test_the_decay_is_between_a_quarter_and_four_times_as_long_as_planned() -> None:
+    draft = plan.Plan(100, 10, 40, 8, 4, 16, "float32", 0.5, "budget 1m", False, TIMING)
+    lengths = [plan.settled(draft, left, 0.5, 60.0).num_steps for left in (-100.0, 40.0, 1e6)]
+    assert lengths[0] == 40 + 15
+    assert lengths[0] < lengths[1] < lengths[2]
+    assert lengths[2] == 40 + 240
+    assert plan.settled(draft, 40.0, 1.0, 60.0).num_steps < lengths[1]
+    assert plan.settled(draft, 40.0, None, 60.0).num_steps == lengths[1]
