@@ -155,7 +155,11 @@ def command(
                 if value is not None and value is not False
                 for target in _FLAGS[flag].targets
             }
-            given_to = {"flags": recipe_flags, "environment": os.environ, "is_divided": stage or divided}
+            given_to: dict[str, Any] = {
+                "flags": recipe_flags,
+                "environment": os.environ,
+                "is_divided": stage or divided,
+            }
             call = Call(command=name, **given_to, **values)
             call.invoke(function, arguments)
 

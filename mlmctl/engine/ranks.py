@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ResourceError, UsageError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.distributed import Store
 
 _BUCKET_BYTES = 2**25
 """Of gradients sent at once: enough for full speed, and one is copied while another is sent."""
@@ -101,7 +100,7 @@ class Ranks:
         return self.rank == 0
 
     @property
-    def store(self) -> Store:
+    def store(self) -> Any:
         """Where processes leave each other messages, hosted by the first; not for use between steps."""
         from torch.distributed import distributed_c10d
 
@@ -155,7 +154,7 @@ class Ranks:
                 sent.append((bucket, flat, dist.all_reduce(flat, async_op=True)))
             for bucket, flat, handle in sent:
                 handle.wait()
-                for tensor, part in zip(bucket, flat.split([t.numel() for t in bucket]), strict=True):
+                for tensor, part in zip(bucket, torch.split(flat, [t.numel() for t in bucket]), strict=True):
                     tensor.copy_(part.view_as(tensor))
 
     def copy(self, tensors: Sequence[Tensor]) -> None:

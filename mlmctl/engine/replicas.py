@@ -31,10 +31,8 @@ def restore(
     with torch.no_grad():
         ranks.copy([parameter.detach() for parameter in model.parameters()])
         state = optimizer.state()
-        layout = ranks.decide(
-            lambda: [
-                [name, list(each.shape), str(each.dtype), each.device.type] for name, each in state.items()
-            ]
+        layout: list[tuple[str, list[int], str, str]] = ranks.decide(
+            lambda: [(name, list(t.shape), str(t.dtype), t.device.type) for name, t in state.items()]
         )
         device = next(model.parameters()).device
         if not ranks.is_first:

@@ -37,7 +37,7 @@ class Team:
 
     def __init__(self, place: Place, timeout: float) -> None:
         """Meet the others. ResourceError `ranks.lost` if they do not all come in `timeout` seconds."""
-        from torch.distributed import PrefixStore
+        from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 
         self.ranks = Ranks.join(place, timeout)
         # A store outlives the processes that used it; the next ones must not find their jobs.
