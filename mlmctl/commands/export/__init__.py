@@ -196,7 +196,7 @@ def _tell(subject: Subject, name: str, options: Options, emit: Emit) -> None:
     if options.with_examples:
         emit(Note("text of the data goes into the card, as --with-examples asks"))
     if not options.license:
-        emit(Note("the card names no license: --license NAME, or write it into README.md"))
+        emit(Note("the card names no license: --license NAME puts it there"))
 
 
 def _needed(subject: Subject, options: Options) -> int:

@@ -244,7 +244,7 @@ def _verify(edition: Edition) -> Iterator[str]:
         "or, without mlmctl, by",
         "",
     )
-    yield from ("```python", _VERIFY.replace("<name>", repr(edition.name)), "```", "")
+    yield from ("```python", _VERIFY.replace("<name>", usage.quoted(edition.name)), "```", "")
     yield (
         "A card that was edited since is named by it. The last fingerprint above is that of the model in the "
         "run it was made in, where `mlmctl verify` follows the chain back to the corpus."

@@ -7,6 +7,7 @@ runs it: so the file, the stock model and ours are known to agree.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -122,8 +123,9 @@ def _export(model: nn.Module, path: Path, head: architectures.Head, num_position
     texts, tokens = torch.export.Dim("batch", min=1), torch.export.Dim("length", min=1, max=num_positions)
     ids = torch.ones((2, 6), dtype=torch.int64)
     mask = torch.tensor([[1] * 6, [1] * 4 + [0] * 2])
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of how torch traces: nothing that a user can act on
+        warnings.simplefilter("ignore")  # like its log, of how torch traces: nothing that a user can act on
         program = torch.onnx.export(
             model,
             (ids, mask),

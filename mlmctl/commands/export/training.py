@@ -84,7 +84,7 @@ def configuration(subject: Subject) -> Iterator[str]:
         )
     yield ""
     yield "As a recipe of mlmctl; what is not named here had no value:"
-    yield from ("", "```toml", *recipe(subject), "```")
+    yield from ("", "```toml", "\n".join(recipe(subject)).strip(), "```")
 
 
 def _machine(environment: Mapping[str, Any]) -> str:
@@ -112,7 +112,7 @@ def recipe(subject: Subject) -> Iterator[str]:
             if config.get(field) is not None
         ]
         if lines:
-            yield from (f"[{name}]", *lines)
+            yield from (f"[{name}]", *lines, "")
 
 
 def limits(subject: Subject) -> Iterator[str]:
@@ -128,7 +128,7 @@ def limits(subject: Subject) -> Iterator[str]:
     else:
         yield "How much text the encoder has seen is not recorded here."
     unknown = vocabulary.metrics.get("unknown_share") if vocabulary else None
-    share = f"; of its corpus {unknown:.2%} were unknown to it" if unknown is not None else ""
+    share = f"; {100 * unknown:.2g} % of its corpus is unknown to it" if unknown is not None else ""
     case = " It does not tell upper from lower case." if _ignores_case(subject) else ""
     yield f"Its vocabulary has {subject.config['vocab_size']:,} entries{share}.{case}"
     if "data" in subject.manifest.inputs:

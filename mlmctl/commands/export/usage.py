@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ Block = tuple[str, str]
 def blocks(subject: Subject, name: str) -> Sequence[Block]:
     """The code for a folder of this name below the working folder."""
     values: dict[str, Any] = {
-        "name": repr(name),
+        "name": quoted(name),
         "mask": subject.mask_token,
         "length": subject.block_length,
         "width": subject.config["hidden_size"],
@@ -33,7 +34,12 @@ def onnx_block(subject: Subject, name: str, file: str) -> Block:
     pair = (
         '"where?", "It is here."' if subject.head == "question_answering" else '["A text.", "Another one."]'
     )
-    return what, _filled(code, {"name": repr(name), "file": repr(f"{name}/{file}"), "texts": pair})
+    return what, _filled(code, {"name": quoted(name), "file": quoted(f"{name}/{file}"), "texts": pair})
+
+
+def quoted(name: str) -> str:
+    """As a literal of Python."""
+    return json.dumps(name, ensure_ascii=False)
 
 
 def _filled(code: str, values: dict[str, Any]) -> str:
