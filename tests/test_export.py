@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from mlmctl import recipe, samples
 from mlmctl.artifact import MANIFEST, Header, open_artifact, publish, recover_target
 from mlmctl.cli import main
 from mlmctl.commands import export, fill, predict, verify
-from mlmctl.commands.export import lineage
+from mlmctl.commands.export import lineage, training
 from mlmctl.commands.export.subject import Subject
 from mlmctl.config import RuntimeConfig
 from mlmctl.events import silent
@@ -375,3 +376,12 @@ def test_an_onnx_file_goes_with_the_model_and_its_code_runs(
     (logits,) = run_code(code(card))["outputs"]
     assert logits.shape == (2, 2)
     assert not [f for f in verify.run(tmp_path / "m") if f.is_fault]
+
+
+def test_a_model_from_scratch_is_not_said_to_have_read_the_corpus(run: Path) -> None:
+    subject = Subject.open(run, "sentiment", HashCache(None))
+    assert "The encoder has seen" in " ".join(training.limits(subject))
+    config = {**subject.manifest.config, "from_scratch": True}
+    scratch = replace(subject, manifest=replace(subject.manifest, config=config))
+    assert "It was not pretrained" in next(training.limits(scratch))
+    assert not any("Pretraining" in line for line in training.configuration(scratch))

@@ -147,7 +147,7 @@ def _of_onnx(checked: Checked) -> Iterator[str]:
 
 
 def _measurements(subject: Subject) -> Iterator[str]:
-    pretrained = subject.record("pretrain")
+    pretrained = subject.encoder
     if pretrained:
         yield "The encoder on held-out text of its corpus, 15 % of the tokens hidden, before any fine-tuning:"
         yield ""

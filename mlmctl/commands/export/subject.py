@@ -95,6 +95,15 @@ class Subject:
     def mask_token(self) -> str:
         return vocabulary.special_names(self.tokenizer)["mask"]
 
+    @property
+    def encoder(self) -> Manifest | None:
+        """The record of the encoder whose weights it began from, or is; None where those were random."""
+        return None if self.is_from_scratch else self.record(ENCODER)
+
+    @property
+    def is_from_scratch(self) -> bool:
+        return bool(self.manifest.config.get("from_scratch"))
+
     def record(self, name: str) -> Manifest | None:
         """The manifest of a link of the chain, if it is there."""
         link = self.chain.get(name)

@@ -58,7 +58,7 @@ def _corpus(found: Mapping[str, Any], fingerprint: str) -> Iterator[str]:
 
 def configuration(subject: Subject) -> Iterator[str]:
     """How long and on what it was trained, and its settings as a recipe."""
-    encoder = subject.record(ENCODER)
+    encoder = subject.encoder
     if encoder is not None:
         metrics = encoder.metrics
         begun = ", from an encoder made before (`init`)" if "init" in encoder.inputs else ""
@@ -71,7 +71,7 @@ def configuration(subject: Subject) -> Iterator[str]:
         metrics = subject.manifest.metrics
         start = (
             "the encoder's shape with random weights"
-            if subject.manifest.config["from_scratch"]
+            if subject.is_from_scratch
             else (
                 f"{metrics['num_loaded_tensors']:,} tensors of the encoder, "
                 f"{metrics['num_new_tensors']:,} new"
@@ -117,7 +117,7 @@ def recipe(subject: Subject) -> Iterator[str]:
 
 def limits(subject: Subject) -> Iterator[str]:
     """What follows from how little or how much was learned, as sentences with the figures."""
-    encoder, vocabulary = subject.record(ENCODER), subject.record("tokenizer")
+    encoder, vocabulary = subject.encoder, subject.record("tokenizer")
     if encoder is not None:
         metrics, blocks = encoder.metrics, subject.record("mask/blocks")
         of = f" of the {blocks.metrics['num_train_tokens']:,} there are" if blocks else ""
@@ -125,6 +125,8 @@ def limits(subject: Subject) -> Iterator[str]:
             f"The encoder has seen {metrics['num_train_tokens']:,} tokens{of} ({metrics['num_epochs']:g} "
             f"passes), and predicts {metrics['valid_accuracy']:.1%} of the hidden tokens of held-out text."
         )
+    elif subject.is_from_scratch:
+        yield "It was not pretrained: its weights began at random, and it has read labelled examples alone."
     else:
         yield "How much text the encoder has seen is not recorded here."
     unknown = vocabulary.metrics.get("unknown_share") if vocabulary else None
