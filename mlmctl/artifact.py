@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -183,27 +184,40 @@ def open_artifact(folder: Path, cache: HashCache | None = None) -> Manifest:
     Files that the manifest does not record are not looked at, and must not be read.
     """
     manifest = read_manifest(folder)
-    for name, record in manifest.outputs.items():
-        path = folder / name
-        if name.startswith("/") or ".." in Path(name).parts:
-            raise ArtifactError("artifact.outside", "lies outside its artifact", where=str(path))
-        try:
-            info = path.lstat()
-        except FileNotFoundError:
-            raise ArtifactError(
-                "artifact.missing-file", "is recorded but missing", where=str(path), hint=_REMAKE
-            ) from None
-        if not stat.S_ISREG(info.st_mode):
-            raise ArtifactError("artifact.link", "is not a regular file", where=str(path))
-        if info.st_size != record.size:
-            found = f"has {info.st_size} bytes, not the {record.size} recorded"
-            raise ArtifactError("artifact.damaged", found, where=str(path), hint=_REMAKE)
-        found_hash = cache.sha256(path) if cache else sha256_file(path)
-        if found_hash != record.sha256:
-            raise ArtifactError(
-                "artifact.damaged", "its SHA-256 is not the one recorded", where=str(path), hint=_REMAKE
-            )
+    for fault in faults(folder, manifest, cache):
+        raise fault
     return manifest
+
+
+def faults(folder: Path, manifest: Manifest, cache: HashCache | None = None) -> Iterator[ArtifactError]:
+    """One error for each recorded file that is not what was recorded; none for a whole artifact."""
+    for name, record in manifest.outputs.items():
+        try:
+            _check(folder, name, record, cache)
+        except ArtifactError as error:
+            yield error
+
+
+def _check(folder: Path, name: str, record: FileRecord, cache: HashCache | None) -> None:
+    path = folder / name
+    if name.startswith("/") or ".." in Path(name).parts:
+        raise ArtifactError("artifact.outside", "lies outside its artifact", where=str(path))
+    try:
+        info = path.lstat()
+    except FileNotFoundError:
+        raise ArtifactError(
+            "artifact.missing-file", "is recorded but missing", where=str(path), hint=_REMAKE
+        ) from None
+    if not stat.S_ISREG(info.st_mode):
+        raise ArtifactError("artifact.link", "is not a regular file", where=str(path))
+    if info.st_size != record.size:
+        found = f"has {info.st_size} bytes, not the {record.size} recorded"
+        raise ArtifactError("artifact.damaged", found, where=str(path), hint=_REMAKE)
+    found_hash = cache.sha256(path) if cache else sha256_file(path)
+    if found_hash != record.sha256:
+        raise ArtifactError(
+            "artifact.damaged", "its SHA-256 is not the one recorded", where=str(path), hint=_REMAKE
+        )
 
 
 def recover(run: Path) -> list[str]:
@@ -230,6 +244,20 @@ def recover(run: Path) -> list[str]:
         for name in [n for n in files if n.startswith(TEMPORARY)]:
             (Path(folder) / name).unlink(missing_ok=True)
     return done
+
+
+def recover_target(target: Path, old: Path) -> None:
+    """The same for one artifact outside a run folder; `old` is where `publish` keeps what it replaces.
+
+    Must be called under a lock of those who publish there.
+    """
+    if (old / MANIFEST).exists() and not target.exists():
+        old.rename(target)
+        sync(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+    unfinished = re.compile(re.escape(f"{TEMPORARY}{target.name}-") + "[0-9a-f]{8}")
+    for left in [path for path in target.parent.iterdir() if unfinished.fullmatch(path.name)]:
+        shutil.rmtree(left, ignore_errors=True)
 
 
 _REMAKE = "make it again: --force with the stage's name"

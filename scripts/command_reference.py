@@ -10,7 +10,7 @@ os.environ.update(COLUMNS="100", NO_COLOR="1", TERM="dumb")
 COMMANDS = (
     "tokenizer", "mask", "pretrain", "finetune", "evaluate", "fill", "predict", "embed", "score", "doctor",
     "status", "verify", "compare", "bench", "curve", "run", "recipe list", "recipe show", "recipe check",
-    "demo",
+    "demo", "export",
 )  # fmt: skip
 
 

@@ -322,6 +322,7 @@ def test_force_alone_means_the_own_stage() -> None:
     assert _complete_force(["mask", "--force"]) == ["mask", "--force", "own"]
     assert _complete_force(["mask", "--force", "--json"]) == ["mask", "--force", "own", "--json"]
     assert _complete_force(["run", "--force", "pretrain"]) == ["run", "--force", "pretrain"]
+    assert _complete_force(["export", "--force", "--json"]) == ["export", "--force", "--json"]
 
 
 def test_force_makes_a_stage_again(shell: Shell, tmp_path: Path) -> None:

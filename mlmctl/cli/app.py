@@ -76,6 +76,8 @@ def _complete_force(given: list[str]) -> list[str]:
     """`--force` alone means the command's own stage; typer options cannot have an optional value."""
     from .options import STAGES
 
+    if _command(given) not in (*STAGES, "run"):  # elsewhere it is a plain switch
+        return given
     completed = []
     for place, word in enumerate(given):
         completed.append(word)

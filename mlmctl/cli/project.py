@@ -1,7 +1,8 @@
-"""Commands about the whole project: run, recipe list/show/check, demo."""
+"""Commands about the whole project: run, recipe list/show/check, demo, export."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -102,3 +103,35 @@ def demo(call: Call) -> None:
         for sentence in demo.explanation(result):
             call.console.line(sentence)
     call.done(result)
+
+
+@options.command(app, "export", panel=_PANEL, flags=("threads", "device"))
+def export(
+    call: Call,
+    output: Annotated[
+        Path, typer.Option("--output", metavar="DIR", help="The folder to make, outside of the run folder.")
+    ],
+    model: Annotated[
+        str, typer.Option("--model", metavar="NAME", help="pretrain, or the name of a fine-tuned model.")
+    ] = "pretrain",
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Also one ONNX file, compared with the model.")
+    ] = False,
+    with_examples: Annotated[
+        bool, typer.Option("--with-examples", help="Let the card show text of the data.")
+    ] = False,
+    license: Annotated[
+        str | None, typer.Option("--license", metavar="NAME", help="The hub's name of one, e.g. apache-2.0.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace another export that is there.")] = False,
+) -> None:
+    """A model of the run as a folder to publish: for stock transformers, with a card."""
+    from ..commands import export
+
+    asked = export.Options(with_examples, onnx, license)
+    config = call.resolved.recipe.runtime
+    made = export.run(call.run, model, output, asked, config, force, call.console.emit)
+    found = made.to_json()
+    if not call.json:
+        call.console.facts(export.facts(made))
+    call.done({"run": str(call.run), **found})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from ..errors import UsageError
 from ..measure import gates
 from ..measure.bootstrap import Difference
 from .evaluations import Evaluation, differences, named
+from .markdown import plain, table
 
 _COLUMNS = ("metric", "value", "95 % interval", "baseline", "difference", "p", "gate")
 
@@ -78,11 +78,10 @@ class Gate:
         has_gate = self.fail_under or self.max_drop
         outcome = ("failed" if verdict.failures else "passed") if has_gate else "measured"
         num_examples = metrics.get("num_examples")
-        lines = [f"### {_plain(name)}: {outcome}", ""]
-        lines += [_line(_COLUMNS), _line(["---"] + ["---:"] * 5 + ["---"])]
-        lines += [_line(row) for row in self._rows(metrics, verdict)]
-        told = [f"- **{_plain(sentence)}**" for sentence in verdict.failures]
-        told += [f"- {_plain(sentence)}" for sentence in verdict.doubts]
+        rows = self._rows(metrics, verdict)
+        lines = [f"### {plain(name)}: {outcome}", "", *table(_COLUMNS, rows, numbers=range(1, 6))]
+        told = [f"- **{plain(sentence)}**" for sentence in verdict.failures]
+        told += [f"- {plain(sentence)}" for sentence in verdict.doubts]
         last = [f"{num_examples:,} examples."] if isinstance(num_examples, int) else []
         return "".join("\n".join(part) + "\n\n" for part in (lines, told, last) if part)
 
@@ -106,13 +105,3 @@ class Gate:
 
 def _number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else ""
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_plain(cell) for cell in cells) + " |"
-
-
-def _plain(text: str) -> str:
-    """Text that means nothing in Markdown but itself."""
-    escaped = html.escape(" ".join(text.split()), quote=False)
-    return "".join(f"\\{c}" if c in "|\\`*[]" else c for c in escaped)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..artifact import MANIFEST, Manifest, open_artifact
+from ..artifact import MANIFEST, Manifest, faults, read_manifest
 from ..errors import ArtifactError, MlmctlError, UsageError
 from ..events import Emit, Progress, silent
 from ..pipeline import inputs
@@ -21,6 +21,8 @@ from ..text.corpus import fingerprint, resolve
 from .status import PATTERNS
 
 _CHECKPOINTS = ".work/*/checkpoints/step-*"
+_ITSELF = "."
+"""A folder that is an artifact by itself: an export, or one of a run."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,13 @@ class Finding:
 
 
 def run(folder: Path, emit: Emit = silent) -> list[Finding]:
-    """One finding for every artifact, checkpoint and input. UsageError if there is no such run folder."""
+    """One finding for every artifact, checkpoint and input, and of what is damaged for every file.
+
+    UsageError if there is no such run folder.
+    """
     if not folder.is_dir():
         raise UsageError("usage.no-run", "there is no such run folder", where=str(folder), hint="--run DIR")
-    patterns = [*PATTERNS, _CHECKPOINTS]
+    patterns = [_ITSELF, *PATTERNS, _CHECKPOINTS]
     paths = [path.parent for pattern in patterns for path in sorted(folder.glob(f"{pattern}/{MANIFEST}"))]
     manifests: dict[str, Manifest] = {}
     findings = []
@@ -58,9 +63,14 @@ def run(folder: Path, emit: Emit = silent) -> list[Finding]:
         name = str(path.relative_to(folder))
         emit(Progress("verify", number, len(paths), "artifacts", name))
         try:
-            manifests[name] = open_artifact(path)
+            manifest = read_manifest(path)
         except ArtifactError as error:
             findings.append(Finding(name, "damaged", str(error)))
+            continue
+        damages = [Finding(name, "damaged", str(fault)) for fault in faults(path, manifest)]
+        findings += damages
+        if not damages:
+            manifests[name] = manifest
     for name, manifest in manifests.items():
         findings.append(_whole(folder, name, manifest))
         findings += _chain(folder, name, manifest, manifests)

@@ -37,7 +37,7 @@ def measure(config: EvaluateConfig, stage: Stage, device: torch.device) -> Repor
     stage.emit(Progress(stage.name, len(data), len(data), "examples"))
     common = {
         "num_examples": len(data),
-        "num_trained_on": _num_trained_on(folder, data, stage),
+        **_leakage(folder, data, stage),
         "share_windowed": features.share_windowed,
         **features.facts,
     }
@@ -64,11 +64,20 @@ def _read(config: EvaluateConfig, adapted: Adapted, stage: Stage) -> Data:
     return data.take(adapted.task.sample(data, config.max_examples, _SAMPLE_SEED))  # type: ignore[no-any-return]
 
 
-def _num_trained_on(folder: Path, data: Data, stage: Stage) -> int:
-    """How many test texts the model was trained on: told as a warning, for they flatter the result."""
-    trained_on = open_array(folder / "train_hashes.npy", np.dtype(np.uint64))
+def _leakage(folder: Path, data: Data, stage: Stage) -> dict[str, int]:
+    """How many test texts the model was trained on: told as a warning, for they flatter the result. A model
+    that was exported does not say what it was trained on.
+    """
+    hashes = folder / "train_hashes.npy"
+    if not hashes.is_file():
+        message = (
+            "the model's folder does not say what it was trained on: that is not looked for in the test data"
+        )
+        stage.emit(Note(message, level="warning"))
+        return {}
+    trained_on = open_array(hashes, np.dtype(np.uint64))
     count = int(np.isin(data.hashes, trained_on).sum())
     if count:
         message = f"{count:,} of {len(data):,} test texts were in the training data: the result flatters"
         stage.emit(Note(message, level="warning"))
-    return count
+    return {"num_trained_on": count}
