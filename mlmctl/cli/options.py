@@ -119,6 +119,10 @@ _SHARED = {"run": _RUN, "recipe": _RECIPE, "settings": _SET, **_SPEECH}
 _STAGE = {**_SHARED, "force": _FORCE, "dry_run": _DRY}
 
 
+with_stages: set[str] = set()
+"""Commands whose `--force` takes the name of a stage."""
+
+
 def command(
     app: typer.Typer,
     name: str,
@@ -156,6 +160,8 @@ def command(
             call = Call(command=name, flags=recipe_flags, environment=os.environ, **values)
             call.invoke(function, arguments)
 
+        if stage:
+            with_stages.add(name)
         contract = _STAGE if stage else _SHARED
         parameters = [
             *own,
