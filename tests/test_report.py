@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-import random
+import os
 import re
+import shutil
+import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from commands import SMALL, WORDS, Shell
+from commands import Shell
+from hostile import CANARY, make_run
 
 from mlmctl.artifact import Header, publish
-from mlmctl.cli import main
 from mlmctl.commands import report, status
 from mlmctl.commands.report import measured, page, plots
 from mlmctl.commands.report.opened import Opened
@@ -29,56 +32,13 @@ from mlmctl.unsafe_text import clean, visible
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 
-CANARY = "zanzibar"
-ATTACKS = (
-    "<script>document.title='pwned'</script>",
-    "<img src=x onerror=\"document.title='pwned'\">",
-    "javascript:document.title='pwned'",
-    "\x1b[31mred\x1b[0m \u202egnorw",
-    "{{ 7 * 191 }} {% raw %} </style></svg>]]>",
-)
-LABELS = (f"<script>document.title='pwned'</script>{CANARY}", f'"><img src=x onerror=alert(1)>{CANARY}')
 RUNTIME = RuntimeConfig(threads=1)
-
-
-def make(*arguments: str | Path) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main([*map(str, arguments), "--quiet", "--threads", "1"])
-    assert caught.value.code == 0
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with everything in it, all of whose texts, labels and names are hostile."""
-    root = tmp_path_factory.mktemp("report")
-    run = root / "<script>document.title='pwned'<" / "<b onclick=x>run"
-    draw = random.Random(0)
-    texts = [
-        f"{' '.join(draw.choices(WORDS, k=9))} {CANARY} {' '.join(ATTACKS)} {number}" for number in range(150)
-    ]
-    corpus = root / "<img src=x onerror=alert(1)>.txt"
-    corpus.write_text("\n\n".join(texts) + "\n")
-    test = root / "<svg onload=alert(1)>.jsonl"
-    for path, some in ((root / "train.jsonl", texts[:40]), (test, texts[40:80])):
-        rows = [{"text": text, "label": LABELS[place % 2]} for place, text in enumerate(some)]
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    make("pretrain", corpus, "--run", run, "--steps", "4", *SMALL)
-    make("finetune", "--run", run, "--data", root / "train.jsonl", "--epochs", "1")
-    make("evaluate", "--run", run, "--data", test)
-    make("evaluate", "--run", run, "--task", "mlm")
-    write_curve(run / "curve/<i>curve", f"from {ATTACKS[0]}")
-    return run
-
-
-def write_curve(folder: Path, *starts: str) -> None:
-    rows = [
-        {"labels": n, "num_seeds": 2, "mean": 0.6, "deviation": 0.01, "low": 0.5, "high": 0.7}
-        for n in (8, 32)
-    ]
-    folder.mkdir(parents=True)
-    table = dict.fromkeys(("pretrained", *starts), rows)
-    found = {"score": "accuracy", "table": table, "verdict": f"worth it: {ATTACKS[1]}"}
-    (folder / "curve.json").write_text(json.dumps(found))
+    """A run with everything in it, and all of it hostile."""
+    return make_run(tmp_path_factory.mktemp("report"))
 
 
 def written(run: Path, output: Path, **options: Any) -> str:
@@ -441,3 +401,70 @@ def test_pictures_are_named_apart_and_take_their_colours_from_the_page() -> None
 def test_the_page_refuses_what_it_is_not_given() -> None:
     with pytest.raises(Exception, match="kind"):
         page.render("t", [], [Section("e", "E", ["no part"])])  # type: ignore[list-item]
+
+
+# in a real browser
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+_SECONDS = 60
+POLICY = re.compile(r"<meta http-equiv=.Content-Security-Policy.[^>]*>")
+INTRUDER = "<script>document.title = 'ran'</script>"
+
+Browser = Callable[[str], str]
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Browser:
+    """Opens a page from a file and gives the document as it is after all that the page does."""
+    named = os.environ.get("MLMCTL_BROWSER")
+    found = named or next(filter(None, map(shutil.which, _NAMES)), None)
+    if not found:
+        pytest.skip("no Chromium here (apt-get install chromium, or set MLMCTL_BROWSER)")
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
+
+    def document(page: str) -> str:
+        path = tmp_path / "page.html"
+        path.write_text(page, encoding="utf-8")
+        profile = f"--user-data-dir={tmp_path / 'profile'}"
+        done = subprocess.run(
+            [found, *flags, profile, "--virtual-time-budget=2000", "--dump-dom", path.as_uri()],
+            capture_output=True,
+            check=True,
+            timeout=_SECONDS,
+        )
+        return done.stdout.decode()
+
+    return document
+
+
+def title(document: str) -> str:
+    found = re.search("<title>(.*?)</title>", document)
+    assert found is not None
+    return found[1]
+
+
+def test_fault_53_a_browser_runs_nothing_of_the_data(browser: Browser, text: str) -> None:
+    document = browser(text)
+    assert title(document) == title(text)
+    assert "mlmctl report" in title(document)
+    elements = re.sub(r"<style>.*?</style>", "", document, flags=re.S)
+    assert not re.search(r"<(script|img|iframe|object|embed|link|form)\b", elements)
+    assert not re.search(r"<[^>]*\son\w+\s*=", elements)
+
+
+def test_the_page_forbids_scripts_even_if_one_got_in(browser: Browser, text: str) -> None:
+    intruded = text.replace("</body>", f"{INTRUDER}</body>")
+    assert title(browser(intruded)) == title(text)
+    unguarded, num_policies = POLICY.subn("", intruded)
+    assert num_policies == 1
+    assert title(browser(unguarded)) == "ran"  # so this browser does run scripts where it may
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_is_never_wider_than_the_screen(browser: Browser, text: str, width: int) -> None:
+    measure = "document.title = frame.contentDocument.documentElement.scrollWidth"
+    frame = (
+        f'<iframe id="frame" width="{width}" height="800" style="border: 0" srcdoc="{escape(text)}"></iframe>'
+    )
+    page = f"<!doctype html><title>-</title>{frame}<script>frame.onload = () => {{ {measure} }}</script>"
+    assert int(title(browser(page))) <= width

@@ -10,7 +10,9 @@ import numpy as np
 
 from ...quantities import percent
 from ...text import showing
+from ...text.masking import SHARES
 from ...text.npy import open_array
+from ...text.policy import VALID_RATE, Policy
 from ..doctor.section import percentiles
 from . import plots, wording
 from .opened import Opened
@@ -72,12 +74,12 @@ def masking(run: Opened) -> Section:
     if policy is None:
         line = Line("Nothing has been masked yet:", run.command("mask corpus.txt"))
         return Section("masking", "Masking", missing=line)
-    rules = run.json("mask/policy/policy.json")
+    rules = Policy.read(run.folder / "mask/policy")
     rows = [
-        ("hidden at once", f"a {rules['unit']}"),
-        ("rate in training", f"{percent(rules['rate_start'])}, falling to {percent(rules['rate_end'])}"),
-        ("rate in validation", f"{percent(rules['valid_rate'])}, token by token, drawn once"),
-        ("of what is hidden", ", ".join(f"{percent(part)} {kind}" for kind, part in rules["shares"].items())),
+        ("hidden at once", f"a {rules.units.kind}"),
+        ("rate in training", f"{percent(rules.rate_start)}, falling to {percent(rules.rate_end)}"),
+        ("rate in validation", f"{percent(VALID_RATE)}, token by token, drawn once"),
+        ("of what is hidden", ", ".join(f"{percent(part)} {kind}" for kind, part in SHARES.items())),
         *wording.facts(policy.metrics, ("num_frozen_blocks", "num_frozen_labels")),
     ]
     parts: list[Part] = [Facts(rows), _audit(rules, run.json("mask/policy/audit.json"))]
@@ -88,17 +90,17 @@ def masking(run: Opened) -> Section:
         parts.append(Line(f"No examples are shown: {misfit}."))
     else:
         shown = showing.preview(run.folder / "tokenizer", run.folder / "mask", _NUM_BLOCKS)
-        title = f"Blocks of training text, masked at {percent(rules['rate_end'])}"
+        title = f"Blocks of training text, masked at {percent(rules.rate_end)}"
         parts.append(Passages(title, [list(_cut(block)) for block in shown]))
     return Section("masking", "Masking", parts)
 
 
-def _audit(rules: Mapping[str, Any], audit: Mapping[str, Any]) -> Table:
+def _audit(rules: Policy, audit: Mapping[str, Any]) -> Table:
     """What was asked for beside what a sample of training blocks and the frozen ones really have."""
     train, valid = audit["train"], audit["valid"]
-    of_all = rules["rate_start"], train["masked_share"], rules["valid_rate"], valid["masked_share"]
+    of_all = rules.rate_start, train["masked_share"], VALID_RATE, valid["masked_share"]
     rows = [("masked share", *of_all)]
-    for kind, share in rules["shares"].items():
+    for kind, share in SHARES.items():
         rows.append((f"of it {kind}", share, train["kinds"][kind], share, valid["kinds"][kind]))
     cells = [(name, *map(percent, shares)) for name, *shares in rows]
     hidden = [percent(each["masked_words"]["share_hidden_whole"]) for each in (train, valid)]

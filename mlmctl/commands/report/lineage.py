@@ -30,9 +30,10 @@ _SHORT = 12
 
 def section(run: Opened) -> Section:
     """Settings that are not the defaults come first: they say what this run is."""
-    chosen, left = [], []
-    for row, is_default in _settings(run.manifests):
-        (left if is_default else chosen).append(row)
+    chosen: list[Sequence[str]] = []
+    left: list[Sequence[str]] = []
+    for setting, is_default in _settings(run.manifests):
+        (left if is_default else chosen).append(setting)
     parts: list[Part] = []
     if chosen:
         parts.append(Table("Settings that differ from the defaults", _COLUMNS, chosen, num_texts=4))
@@ -88,7 +89,7 @@ def _made_from(manifest: Manifest | None) -> Iterator[str]:
     details, prints = manifest.details, manifest.inputs
     for role, path in details.get("reads", {}).items():
         is_inside = not Path(path).is_absolute() and role != "init"
-        yield path if is_inside else f"{role} {Path(path).name} ({prints.get(role, '')[:_SHORT]})"
+        yield path if is_inside else f"{'/'.join(Path(path).parts[-2:])} ({prints.get(role, '')[:_SHORT]})"
     for role in _OUTSIDE:
         if role in prints:
             paths = details.get(role, [])

@@ -12,6 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ...engine.schedule import Schedule
+from ...text.policy import Policy
 from .. import curves, pictures
 from ..curve import plot as curve_plot
 from ..curve.plot import Rows
@@ -125,9 +126,9 @@ def _mask_rates(run: Opened, numbers: Sequence[int]) -> list[float]:
     """The share masked at each of these steps (from 1), by the plan of a finished encoder."""
     if "pretrain" not in run.manifests or "mask/policy" not in run.manifests:
         return []
-    plan, rules = run.json("pretrain/plan.json"), run.json("mask/policy/policy.json")
+    plan, rules = run.json("pretrain/plan.json"), Policy.read(run.folder / "mask/policy")
     schedule = Schedule(*(plan[field] for field in ("num_steps", "warmup_steps", "decay_start")))
-    return [schedule.mask_rate(number - 1, rules["rate_start"], rules["rate_end"]) for number in numbers]
+    return [schedule.mask_rate(number - 1, rules.rate_start, rules.rate_end) for number in numbers]
 
 
 def efficiency(name: str, table: Rows, score: str) -> Figure:
@@ -149,7 +150,7 @@ def reliability(name: str, bins: Sequence[Mapping[str, float]]) -> Figure:
             drawn.bar(middle, each["accuracy"], width, color=pictures.COLOURS[0], alpha=0.3)
         confidence, accuracy = ([each[field] for each in bins] for field in ("confidence", "accuracy"))
         areas = [12 + 200 * each["num_examples"] / total for each in bins]
-        drawn.scatter(confidence, accuracy, s=areas, color=pictures.COLOURS[0], zorder=3)
+        drawn.scatter(confidence, accuracy, s=areas, color=pictures.COLOURS[0], zorder=3, clip_on=False)
         drawn.set_xlim(0, 1)
         drawn.set_ylim(0, 1.05)
         drawn.set_xlabel("how sure the model is")

@@ -31,7 +31,7 @@ def section(run: Opened) -> Section:
     parts += _environments(run)
     if (run.folder / _BENCH).is_file():
         try:
-            parts.append(Table("bench", *_bench(run.json(_BENCH))))
+            parts.append(_bench(run.json(_BENCH)))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise damaged(run.folder / _BENCH, error) from None
     else:
@@ -50,11 +50,12 @@ def _environments(run: Opened) -> Iterator[Part]:
             yield Group(f"Made by: {', '.join(names)}", [Facts(rows)])
 
 
-def _bench(found: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _bench(found: Mapping[str, Any]) -> Table:
     rows = []
     for side in found["sides"]:
         speed = side["tokens_per_second"]
         spread = f"{number(speed['min'])} to {number(speed['max'])}"
         times = number(side["ours_over_this"]["median"])
         rows.append((side["title"], number(speed["median"]), spread, times, size(side["peak_memory_bytes"])))
-    return ("loop", "tokens per second", "least to most", "times ours is faster", "peak memory"), rows
+    columns = ("loop", "tokens per second", "least to most", "times ours is faster", "peak memory")
+    return Table("Beside other loops (mlmctl bench)", columns, rows)

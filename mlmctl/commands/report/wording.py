@@ -8,15 +8,19 @@ from typing import Any
 from ...quantities import duration, number, percent, size
 from .parts import Table
 
-_SIZES = "_bytes"
+_COUNT, _SIZE = "num_", "_bytes"
 
 
 def name(field: str) -> str:
     """`num_train_blocks` is train blocks, `peak_memory_bytes` peak memory."""
     if field == "seconds":
         return "time"
-    plain = field if field == "num_bytes" else field.removesuffix(_SIZES)
-    return plain.removeprefix("num_").replace("_", " ")
+    plain = field.removesuffix(_SIZE) if _is_size(field) and field != "num_bytes" else field
+    return plain.removeprefix(_COUNT).replace("_", " ")
+
+
+def _is_size(field: str) -> bool:
+    return field == "num_bytes" or (field.endswith(_SIZE) and not field.startswith(_COUNT))
 
 
 def value(field: str, found: object) -> str:
@@ -28,7 +32,7 @@ def value(field: str, found: object) -> str:
     if isinstance(found, Mapping):
         return ", ".join(f"{key} {number(part)}" for key, part in found.items())
     if isinstance(found, int | float):
-        if field.endswith(_SIZES):
+        if _is_size(field):
             return size(found)
         if field == "seconds":
             return duration(found)
