@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -23,29 +22,11 @@ from rich.text import Text
 
 from . import events
 from .errors import MlmctlError
+from .quantities import duration
+from .unsafe_text import clean
 
 PLAIN_LINE_EVERY = 5.0
 """Seconds between two progress lines where there is no terminal."""
-
-
-_UNSAFE = ("Cc", "Cs", "Zl", "Zp")
-_OVERRIDES = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-
-
-def clean(text: str) -> str:
-    """The text without what could command a terminal: control and bidirectional-override characters,
-    line breaks and bytes that are no text; each becomes a space."""
-    return "".join(" " if unicodedata.category(c) in _UNSAFE or c in _OVERRIDES else c for c in text)
-
-
-def duration(seconds: float) -> str:
-    """A duration as people say it: 7.5 s, 2 min 30 s, 1 h 5 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def _number(value: float) -> str:

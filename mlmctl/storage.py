@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -53,7 +53,8 @@ class HashCache:
             return str(entry[3])
         value = sha256_file(path)
         self._known[name] = [*state, value]
-        write_file(self._path, json.dumps(self._known, sort_keys=True).encode())
+        with suppress(OSError):  # a folder that may only be read
+            write_file(self._path, json.dumps(self._known, sort_keys=True).encode())
         return value
 
 

@@ -9,8 +9,8 @@ import sys
 os.environ.update(COLUMNS="100", NO_COLOR="1", TERM="dumb")
 COMMANDS = (
     "tokenizer", "mask", "pretrain", "finetune", "evaluate", "fill", "predict", "embed", "score", "doctor",
-    "status", "verify", "compare", "bench", "curve", "run", "recipe list", "recipe show", "recipe check",
-    "demo", "export",
+    "status", "verify", "compare", "report", "bench", "curve", "run", "recipe list", "recipe show",
+    "recipe check", "demo", "export",
 )  # fmt: skip
 
 

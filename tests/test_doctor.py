@@ -14,7 +14,7 @@ from stock import make_stock, make_tokenizer
 
 from mlmctl import samples
 from mlmctl.commands.doctor import plan
-from mlmctl.commands.doctor.section import percent, size
+from mlmctl.quantities import percent, size
 
 PROSE = "The river was quiet in the winter and nobody of the village had been on the ice for a week."
 

@@ -74,11 +74,11 @@ def _command(given: list[str]) -> str:
 
 def _complete_force(given: list[str]) -> list[str]:
     """`--force` alone means the command's own stage; typer options cannot have an optional value."""
-    from .options import STAGES
+    from .options import STAGES, with_stages
 
-    if _command(given) not in (*STAGES, "run"):  # elsewhere it is a plain switch
+    if _command(given) not in with_stages:  # elsewhere it is a plain switch
         return given
-    completed = []
+    completed: list[str] = []
     for place, word in enumerate(given):
         completed.append(word)
         following = given[place + 1] if place + 1 < len(given) else ""

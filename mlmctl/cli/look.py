@@ -1,4 +1,4 @@
-"""Commands that look: doctor, status, verify, compare."""
+"""Commands that look: doctor, status, verify, compare, report."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import DataError, UsageError
+from ..quantities import number
 from . import options
 from .app import app
 from .call import Call
-from .stages import shown
 
 if TYPE_CHECKING:
     from ..commands.compare import Comparison, Metric
@@ -136,8 +136,29 @@ def _cells(metric: Metric) -> list[str]:
     """Of each run the number, its interval, and the p-value of its difference from the first."""
     cells = []
     for value, ends, change in zip(metric.values, metric.intervals, metric.differences, strict=True):
-        told = [] if value is None else [shown(value)]
-        told += [f"({shown(ends['low'])} to {shown(ends['high'])})"] if ends else []
+        told = [] if value is None else [number(value)]
+        told += [f"({number(ends['low'])} to {number(ends['high'])})"] if ends else []
         told += [f"p {change['p_value']:.2g}"] if change else []
         cells.append(" ".join(told))
     return cells
+
+
+@options.command(app, "report", panel=_PANEL, flags=("threads", "device"))
+def report(
+    call: Call,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="The file (default: DIR/report.html).")
+    ] = None,
+    no_text: Annotated[bool, typer.Option("--no-text", help="Leave out every text of the data.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a file that is no report of mlmctl.")
+    ] = False,
+) -> None:
+    """The run folder as one offline HTML file: how it was made, what it learned, how good it is."""
+    from ..commands import report
+
+    runtime = call.resolved.recipe.runtime
+    written = report.run(call.run, output, not no_text, force, runtime, call.console.emit)
+    if not call.json:
+        call.console.line(written["output"])
+    call.done({"run": str(call.run), **written})

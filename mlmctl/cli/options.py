@@ -120,6 +120,10 @@ _SHARED = {"run": _RUN, "recipe": _RECIPE, "settings": _SET, **_SPEECH}
 _STAGE = {**_SHARED, "force": _FORCE, "dry_run": _DRY, "refresh": _REFRESH}
 
 
+with_stages: set[str] = set()
+"""Commands whose `--force` takes the name of a stage."""
+
+
 def command(
     app: typer.Typer,
     name: str,
@@ -163,6 +167,8 @@ def command(
             call = Call(command=name, **given_to, **values)
             call.invoke(function, arguments)
 
+        if stage:
+            with_stages.add(name)
         contract = _STAGE if stage else _SHARED
         parameters = [
             *own,

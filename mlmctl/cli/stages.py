@@ -10,6 +10,7 @@ import typer
 
 from ..errors import GateError
 from ..events import Note
+from ..quantities import number
 from . import options
 from .app import app
 from .call import Call
@@ -141,8 +142,8 @@ def show(
 
 def _with_interval(name: str, metrics: Mapping[str, Any]) -> str:
     ends = metrics.get("intervals", {}).get(name)
-    told = f"   ({shown(ends['low'])} to {shown(ends['high'])})" if ends else ""
-    return shown(metrics[name]) + told
+    told = f"   ({number(ends['low'])} to {number(ends['high'])})" if ends else ""
+    return number(metrics[name]) + told
 
 
 def _show_tables(call: Call, metrics: Mapping[str, Any]) -> None:
@@ -151,7 +152,7 @@ def _show_tables(call: Call, metrics: Mapping[str, Any]) -> None:
         is_table = isinstance(parts, dict) and all(isinstance(part, dict) for part in parts.values())
         if is_table and parts and name != "intervals":
             columns = list(next(iter(parts.values())))
-            rows = [(part, *(shown(of[column]) for column in columns)) for part, of in parts.items()]
+            rows = [(part, *(number(of[column]) for column in columns)) for part, of in parts.items()]
             call.console.table((name, *columns), rows)
     if "confusion" in metrics:
         labels = list(metrics["labels"])
@@ -161,14 +162,3 @@ def _show_tables(call: Call, metrics: Mapping[str, Any]) -> None:
 
 def _is_plain(value: object) -> bool:
     return isinstance(value, int | float | str | bool)
-
-
-def shown(value: object) -> str:
-    """A number as people read it (four digits, thousands apart); lists one item after the other."""
-    if isinstance(value, list):
-        return "; ".join(str(item) for item in value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, int) or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"

@@ -51,9 +51,9 @@ def read(run: Path, name: str) -> Curve:
 
     ArtifactError if its record is damaged.
     """
-    rows = _rows(run)
-    evaluations = [row for row in rows if "valid_loss" in row]
-    steps = [row for row in rows if "loss" in row]
+    logged = rows(run)
+    evaluations = [row for row in logged if "valid_loss" in row]
+    steps = [row for row in logged if "loss" in row]
     tokens = {row["step"]: row["num_tokens"] for row in steps}
     train = [(row["num_tokens"], row["loss"]) for row in steps if np.isfinite(row["loss"])]
     valid = [(tokens[row["step"]], row["valid_loss"]) for row in evaluations if row["step"] in tokens]
@@ -65,24 +65,32 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
     """Write the picture. UsageError if no run has a loss to draw."""
     if not any(len(curve.train) for curve in curves):
         raise UsageError("usage.plot", "none of the runs has a loss to draw", hint="mlmctl pretrain")
-    ticker = extras.load("matplotlib.ticker", "report", "plots")
     with axes(path, (8, 4.5), "report") as drawn:
-        for number, curve in enumerate(curves):
-            colour = COLOURS[number % len(COLOURS)]
-            drawn.plot(*curve.train.T, color=colour, alpha=0.35, linewidth=1)
-            drawn.plot(*curve.valid.T, color=colour, marker="o", markersize=3, label=curve.name)
-            if curve.unigram_loss is not None:
-                drawn.axhline(curve.unigram_loss, color=colour, linestyle="--", linewidth=1)
-        drawn.set_xscale("log")  # most of what is learned is learned soon
-        drawn.xaxis.set_major_formatter(ticker.EngFormatter())
-        drawn.xaxis.set_minor_formatter(ticker.NullFormatter())
-        drawn.set_xlabel("tokens seen in training")
-        drawn.set_ylabel("loss (nats a masked token)")
+        plot(drawn, curves)
         drawn.legend(title="validation (faint: training, dashed: token frequencies)")
 
 
-def _rows(run: Path) -> list[dict[str, Any]]:
-    """What was logged step by step; the last line may be being written."""
+def plot(drawn: Any, curves: Sequence[Curve]) -> None:
+    """Draw the curves on axes, without a legend."""
+    ticker = extras.load("matplotlib.ticker", "report", "plots")
+    for number, curve in enumerate(curves):
+        colour = COLOURS[number % len(COLOURS)]
+        drawn.plot(*curve.train.T, color=colour, alpha=0.35, linewidth=1)
+        drawn.plot(*curve.valid.T, color=colour, marker="o", markersize=3, label=curve.name)
+        if curve.unigram_loss is not None:
+            drawn.axhline(curve.unigram_loss, color=colour, linestyle="--", linewidth=1)
+    drawn.set_xscale("log")  # most of what is learned is learned soon
+    drawn.xaxis.set_major_formatter(ticker.EngFormatter())
+    drawn.xaxis.set_minor_formatter(ticker.NullFormatter())
+    drawn.set_xlabel("tokens seen in training")
+    drawn.set_ylabel("loss (nats a masked token)")
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    """What was logged step by step by the encoder's training; the last line may be being written.
+
+    ArtifactError if the record is damaged.
+    """
     path = run / "pretrain" / _LOG
     if (run / "pretrain" / MANIFEST).is_file():
         if read_manifest(run / "pretrain").outputs[_LOG].sha256 != sha256_file(path):

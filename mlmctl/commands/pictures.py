@@ -39,17 +39,31 @@ _STYLE = {
 
 
 @contextmanager
-def axes(path: Path, size: tuple[float, float], extra: str) -> Iterator[Any]:
-    """Axes to draw on; the file (.svg, .png or .pdf) is written afterwards, whole or not at all.
+def drawing(size: tuple[float, float], extra: str) -> Iterator[Any]:
+    """Axes to draw on, and to be drawn by `rendered` inside the same `with`.
 
     UsageError that names `extra` where matplotlib is missing.
     """
     matplotlib, figures = (extras.load(name, extra, "plots") for name in ("matplotlib", "matplotlib.figure"))
     with matplotlib.rc_context(_STYLE):
-        figure = figures.Figure(figsize=size, layout="constrained")
-        yield figure.subplots()
-        content = io.BytesIO()
-        kind = path.suffix[1:].lower()
-        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-        figure.savefig(content, format=kind, transparent=kind != "png", metadata=metadata, dpi=150)
-    write_file(path, content.getvalue())
+        yield figures.Figure(figsize=size, layout="constrained").subplots()
+
+
+def rendered(axes: Any, kind: str) -> bytes:
+    """The picture that these axes are in, as `svg`, `png` or `pdf`."""
+    content = io.BytesIO()
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    axes.figure.savefig(content, format=kind, transparent=kind != "png", metadata=metadata, dpi=150)
+    return content.getvalue()
+
+
+@contextmanager
+def axes(path: Path, size: tuple[float, float], extra: str) -> Iterator[Any]:
+    """Axes to draw on; the file (.svg, .png or .pdf) is written afterwards, whole or not at all.
+
+    UsageError that names `extra` where matplotlib is missing.
+    """
+    with drawing(size, extra) as drawn:
+        yield drawn
+        content = rendered(drawn, path.suffix[1:].lower())
+    write_file(path, content)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,33 +134,58 @@ def _predicted(model: nn.Module, masks: FrozenMasks, rows: slice, device: torch.
     return Predicted(blocks, hidden, nll.cpu().numpy(), is_hit.cpu().numpy())
 
 
-@torch.no_grad()
-def filled_sentence(
-    model: nn.Module, masks: FrozenMasks, tokenizer: Tokenizer, number: int, device: torch.device
-) -> str:
-    """A piece of a validation block in which one whole word was hidden and is filled by the model.
+@dataclass(frozen=True)
+class Filled:
+    """A piece of a validation block in which a word was hidden, and what the model would put there."""
 
-    `number` chooses the block. The right word follows in parentheses where the guess is another.
-    """
+    left: str
+    right: str
+    truth: str
+    guesses: Sequence[tuple[str, float]]
+    """Words with their probabilities, the likeliest first."""
+
+
+@torch.no_grad()
+def filled(
+    model: nn.Module,
+    masks: FrozenMasks,
+    tokenizer: Tokenizer,
+    number: int,
+    device: torch.device,
+    num_guesses: int = 1,
+) -> Filled | None:
+    """The block is chosen by `number`; None if no whole word of it can be hidden."""
     row = number % len(masks.labels)
     labels = np.asarray(masks.labels[row])
     text_ids, starts = _text(masks, row)
     place = _whole_word((labels != IGNORED) & starts, text_ids, starts, tokenizer)
     if place is None:
-        return ""
+        return None
     hidden = text_ids.copy()
     hidden[place] = masks.specials.mask
     batch = to_batch(hidden[None], masks.specials.pad)
     batch["positions"] = torch.tensor([place])
-    guess = int(sparse_logits(model, {name: t.to(device) for name, t in batch.items()})[0].argmax())
+    logits = sparse_logits(model, {name: t.to(device) for name, t in batch.items()})[0]
+    found = logits.float().softmax(dim=-1).topk(min(num_guesses, len(logits)))
     first, end = _window(text_ids, starts, place, masks.specials)
-    left, right, true = (
+    left, right, truth = (
         tokenizer.decode(some.tolist()).strip()
         for some in (text_ids[first:place], text_ids[place + 1 : end], text_ids[place : place + 1])
     )
-    told = "" if guess == text_ids[place] else f" ({true})"
-    filled = tokenizer.decode([guess], skip_special_tokens=False).strip()
-    return f"{left} [{filled}]{told} {right}".strip()
+    words = (tokenizer.decode([token], skip_special_tokens=False).strip() for token in found.indices.tolist())
+    return Filled(left, right, truth, list(zip(words, found.values.tolist(), strict=True)))
+
+
+def filled_sentence(
+    model: nn.Module, masks: FrozenMasks, tokenizer: Tokenizer, number: int, device: torch.device
+) -> str:
+    """The same as one line with the best guess; the right word follows in parentheses where it is another."""
+    found = filled(model, masks, tokenizer, number, device)
+    if found is None:
+        return ""
+    guess, _ = found.guesses[0]
+    told = "" if guess == found.truth else f" ({found.truth})"
+    return f"{found.left} [{guess}]{told} {found.right}".strip()
 
 
 def _text(masks: FrozenMasks, row: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

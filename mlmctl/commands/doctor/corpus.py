@@ -11,10 +11,11 @@ from typing import Any
 from ...config import Recipe
 from ...events import Emit
 from ...pipeline.inputs import SPOOL
+from ...quantities import percent, size
 from ...text import languages, scripts
 from ...text.corpus import resolve, shown, unread
 from ...text.survey import NearDuplicates, Survey, survey
-from .section import Finding, Section, level_of, percent, percentiles, size
+from .section import Finding, Section, level_of, percentiles
 from .tokenizers import Measured
 
 _MANY_DUPLICATES = 0.1

@@ -13,10 +13,11 @@ from ...config import EvaluateConfig, FinetuneConfig, Recipe
 from ...errors import DataError
 from ...events import Emit, silent
 from ...pipeline import inputs
+from ...quantities import percent
 from ...storage import HashCache
 from ...text.corpus import shown
 from ...text.lengths import Lengths
-from .section import Finding, Section, level_of, percent, percentiles
+from .section import Finding, Section, level_of, percentiles
 from .tokenizers import Measured, measure
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ...config import RuntimeConfig
 from ...engine import machine as machines
-from .section import Section, size
+from ...quantities import size
+from .section import Section
 
 
 def look(config: RuntimeConfig, run_folder: Path) -> Section:

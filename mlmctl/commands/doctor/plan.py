@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ... import hub
 from ...config import Recipe, seconds
-from .section import Finding, Section, size
+from ...quantities import size
+from .section import Finding, Section
 from .tokenizers import Measured
 
 if TYPE_CHECKING:

@@ -46,22 +46,6 @@ def level_of(share: float, warn_from: float) -> Level:
     return "warning" if share >= warn_from else "info"
 
 
-def percent(share: float) -> str:
-    """A share as people read it: 12 %, 1.3 %, 0.005 %; never 0 % for what is not zero."""
-    value = 100 * share
-    return f"{value:.0f} %" if value >= 10 or not value else f"{value:.2g} %"
-
-
-def size(num_bytes: float) -> str:
-    """Bytes as people read them: 63.1 MB."""
-    value, unit = float(num_bytes), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if value >= 100 or unit == "bytes" else f"{value:.1f} {unit}"
-
-
 def percentiles(summary: Mapping[str, int]) -> str:
     """The numbers of `Lengths.summary` in a row."""
     named = {"p50": "median", "max": "longest"}
