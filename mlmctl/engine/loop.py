@@ -9,7 +9,6 @@ ends in the same bits as one that was not.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from ..errors import DivergedError, InterruptedRun, UsageError
 from ..events import Emit, Evaluated, Note, Progress, silent
 from ..signals import StopRequest, stop
-from . import lanes
+from . import dropout, lanes
 from .checkpoint import Checkpoints, Counters
 from .lanes import Share
 from .optimizer import Optimizer
@@ -159,9 +158,7 @@ def accumulate(
                 return None
             batch = work.micro_batch(step, number)
             batch = {name: tensor.to(settings.device, non_blocking=True) for name, tensor in batch.items()}
-            if num_lanes == 1:  # more are there only where nothing is drawn
-                torch.manual_seed(_dropout_seed(settings.seed, step, number))
-            with _autocast(settings):
+            with _autocast(settings), dropout.drawn(settings.seed, step, number, settings.device):
                 loss = work.loss(model, batch) / total_weight
             share.add(torch.autograd.grad(loss, parameters, allow_unused=True))
             share.loss += loss.item()
@@ -185,9 +182,13 @@ def accumulate(
 
 def take_step(optimizer: Optimizer, factor: float, loss: float, max_grad_norm: float) -> float | None:
     """Clip the gradients and update, unless loss or gradient is not finite; the norm, or None if skipped."""
-    norm = float(nn.utils.clip_grad_norm_(optimizer.parameters(), max_grad_norm))
+    parameters = optimizer.parameters()
+    total = nn.utils.get_total_norm(p.grad for p in parameters if p.grad is not None)
+    norm = float(total)
     is_finite = math.isfinite(loss) and math.isfinite(norm)
     if is_finite:
+        if norm > max_grad_norm:  # otherwise a pass over all gradients changes nothing
+            nn.utils.clip_grads_with_norm_(parameters, max_grad_norm, total)
         optimizer.step(factor)
     optimizer.zero_grad()
     return norm if is_finite else None
@@ -346,12 +347,6 @@ class _Clock:
     @property
     def tokens_per_second(self) -> float:
         return self._tokens / self._step_seconds if self._step_seconds else 0.0
-
-
-def _dropout_seed(seed: int, step: int, number: int) -> int:
-    """A 63-bit seed for torch's one generator, different for every micro-batch of a run."""
-    content = f"{seed} {step} {number}".encode()
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") >> 1
 
 
 def _autocast(settings: Settings) -> contextlib.AbstractContextManager[object]:
