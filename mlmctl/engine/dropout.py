@@ -23,7 +23,7 @@ def install(model: nn.Module) -> None:
     """Let all dropout modules of a stock model draw this way from now on. What is saved stays the same."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
-            module.forward = functools.partial(_forward, module)
+            module.forward = functools.partial(_forward, module)  # type: ignore[method-assign]
 
 
 @contextmanager
