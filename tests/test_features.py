@@ -117,3 +117,12 @@ def test_a_step_is_the_same_whatever_steps_were_asked_before() -> None:
     for step in reversed(range(num_steps)):
         fresh = WindowWork(features, summed, batch_size=8, seed=3)  # as after a resume
         assert torch.equal(fresh.micro_batch(step, 0)["input_ids"], in_order[step])
+
+
+def test_a_step_is_cut_for_all_lanes_as_far_as_its_tokens_go() -> None:
+    features = cut([14] * 64, 16)  # 1,024 tokens
+    for num_lanes, expected in ((1, 1), (2, 2), (8, 4)):
+        work = WindowWork(features, summed, 64, 0, num_lanes)
+        assert work.num_micro_batches(0) == expected
+        assert sum(len(work.micro_batch(0, n)["input_ids"]) for n in range(expected)) == 64
+    assert WindowWork(cut([6] * 40, 16), summed, 40, 0, 2).num_micro_batches(0) == 1  # 320 tokens

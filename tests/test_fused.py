@@ -138,6 +138,15 @@ def test_installed_layers_give_any_head_the_stock_numbers(encoder: Any, head: An
     assert list(ours.state_dict()) == list(stock.state_dict())
 
 
+def test_an_installed_encoder_that_is_asked_for_more_is_the_stock_one(encoder: Any) -> None:
+    ours = copy.deepcopy(encoder)
+    fused.install(ours)
+    input_ids = batch(False)["input_ids"]
+    found = ours.base_model(input_ids=input_ids, output_hidden_states=True).hidden_states
+    assert len(found) == 4
+    torch.testing.assert_close(found[-1], ours.base_model(input_ids=input_ids)[0], rtol=1e-5, atol=1e-5)
+
+
 def test_weights_that_were_updated_are_converted_again(encoder: Any) -> None:
     made, ours = batch(False), copy.deepcopy(encoder)
     updates = optimizer.muon_and_adamw(ours, muon_learning_rate=0.1, learning_rate=0.1, weight_decay=0.1)

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutput
 
 from . import fused_functions
 from .fused_functions import FP32, Rotary
@@ -49,50 +50,53 @@ def hidden_states(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
     the flattened batch, those of a block one after another. Autocast decides the number format.
     """
     encoder, input_ids = model.base_model, batch["input_ids"]
-    length = input_ids.shape[1]
-    dtype = _dtype()
-    padded = batch.get("attention_mask")
-    mask = None
-    if padded is not None:  # [B, 1, 1, L], added to the scores
-        mask = torch.zeros(padded.shape, dtype=dtype).masked_fill_(padded == 0, torch.finfo(dtype).min)
-        mask = mask[:, None, None, :]
-    rotary = Rotary.of(_inverse_frequencies(encoder), length, dtype)
-    hidden = encoder.embeddings(input_ids).flatten(0, 1)  # [B * L, hidden_size]
-    for layer in encoder.layers:
-        positions = batch["positions"] if layer is encoder.layers[-1] else None
-        hidden = _layer(layer, hidden, rotary, mask, positions)
-    normed: Tensor = encoder.final_norm(hidden)
-    return normed
+    rotary = Rotary.of(_inverse_frequencies(encoder), input_ids.shape[1], _dtype())
+    return _encoded(encoder, rotary, input_ids, batch.get("attention_mask"), batch["positions"])
 
 
 def install(model: Any) -> None:
-    """Let the layers of a stock model with any head compute this way from now on, if `applies`.
+    """Let the encoder of a stock model with any head compute this way from now on, if `applies`.
 
-    What is saved, loaded and called stays the stock model's.
+    What is saved, loaded and called stays the stock model's. Whole, not layer by layer: the stock encoder
+    makes two masks and two tables of angles for each batch, which takes as long as a layer of a short one.
     """
     if not applies(model):
         return
-    tables = functools.lru_cache(maxsize=64)(
-        functools.partial(Rotary.of, _inverse_frequencies(model.base_model))
-    )
-    for layer in model.base_model.layers:
-        layer.forward = functools.partial(_forward, layer, tables)
+    encoder = model.base_model
+    tables = functools.lru_cache(maxsize=64)(functools.partial(Rotary.of, _inverse_frequencies(encoder)))
+    encoder.forward = functools.partial(_forward, encoder, encoder.forward, tables)
 
 
 def _forward(
-    layer: Any,
+    encoder: Any,
+    stock: Callable[..., BaseModelOutput],
     tables: Callable[[int, torch.dtype], Rotary],
-    hidden_states: Tensor,  # [B, L, hidden_size]
-    attention_mask: Tensor | None = None,
-    **_: Any,
+    input_ids: Tensor | None = None,  # [B, L]
+    attention_mask: Tensor | None = None,  # [B, L]
+    **others: Any,
+) -> BaseModelOutput:
+    """In place of the stock encoder's own, which computes what is asked for in any other way."""
+    if input_ids is None or any(value is not None for value in others.values()):
+        return stock(input_ids=input_ids, attention_mask=attention_mask, **others)
+    rotary = tables(input_ids.shape[1], _dtype())
+    found = _encoded(encoder, rotary, input_ids, attention_mask, None)
+    return BaseModelOutput(last_hidden_state=found.view(*input_ids.shape, -1))
+
+
+def _encoded(
+    encoder: Any, rotary: Rotary, input_ids: Tensor, attention_mask: Tensor | None, positions: Tensor | None
 ) -> Tensor:
-    """In place of the stock layer's own."""
-    dtype = _dtype()
-    if attention_mask is not None:
-        attention_mask = attention_mask.clamp(min=torch.finfo(dtype).min).to(dtype)
-    rotary = tables(hidden_states.shape[1], dtype)
-    found = _layer(layer, hidden_states.flatten(0, 1), rotary, attention_mask, None)
-    return found.view_as(hidden_states)
+    """Last hidden states: [B * L, hidden_size], or those at `positions`."""
+    mask = None
+    if attention_mask is not None:  # [B, 1, 1, L], added to the scores
+        lowest = torch.finfo(rotary.dtype).min
+        mask = torch.zeros(attention_mask.shape, dtype=rotary.dtype).masked_fill_(attention_mask == 0, lowest)
+        mask = mask[:, None, None, :]
+    hidden = encoder.embeddings(input_ids).flatten(0, 1)  # [B * L, hidden_size]
+    for layer in encoder.layers:
+        hidden = _layer(layer, hidden, rotary, mask, positions if layer is encoder.layers[-1] else None)
+    normed: Tensor = encoder.final_norm(hidden)
+    return normed
 
 
 def _layer(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..signals import StopRequest, stop
-from . import lanes
+from . import dropout, lanes
 from .lanes import Share
 from .optimizer import Optimizer
 from .work import Settings, Work
@@ -64,9 +64,7 @@ def accumulate(
             batch = work.micro_batch(step, number)
             share.content += _content(step, number, batch)
             batch = {name: tensor.to(settings.device, non_blocking=True) for name, tensor in batch.items()}
-            if num_lanes == 1:  # more are there only where nothing is drawn
-                torch.manual_seed(_dropout_seed(settings.seed, step, number))
-            with _autocast(settings):
+            with _autocast(settings), dropout.drawn(settings.seed, step, number, settings.device):
                 loss = work.loss(model, batch) / total_weight
             share.add(torch.autograd.grad(loss, parameters, allow_unused=True))
             share.loss += loss.item()
@@ -123,9 +121,13 @@ def agree(
 
 def take_step(optimizer: Optimizer, factor: float, loss: float, max_grad_norm: float) -> float | None:
     """Clip the gradients and update, unless loss or gradient is not finite; the norm, or None if skipped."""
-    norm = float(nn.utils.clip_grad_norm_(optimizer.parameters(), max_grad_norm))
+    parameters = optimizer.parameters()
+    total = nn.utils.get_total_norm(p.grad for p in parameters if p.grad is not None)
+    norm = float(total)
     is_finite = math.isfinite(loss) and math.isfinite(norm)
     if is_finite:
+        if norm > max_grad_norm:  # otherwise a pass over all gradients changes nothing
+            nn.utils.clip_grads_with_norm_(parameters, max_grad_norm, total)
         optimizer.step(factor)
     optimizer.zero_grad()
     return norm if is_finite else None
@@ -142,12 +144,6 @@ def _content(step: int, number: int, batch: Mapping[str, Tensor]) -> int:
         content.update(name.encode())
         content.update(batch[name].contiguous().numpy().data)
     return int.from_bytes(content.digest(), "big")
-
-
-def _dropout_seed(seed: int, step: int, number: int) -> int:
-    """A 63-bit seed for torch's one generator, different for every micro-batch of a run."""
-    content = f"{seed} {step} {number}".encode()
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") >> 1
 
 
 def _autocast(settings: Settings) -> contextlib.AbstractContextManager[object]:

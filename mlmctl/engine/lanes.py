@@ -48,12 +48,13 @@ class Share:
 
 
 def number(model: nn.Module, num_threads: int, num_micro_batches: int) -> int:
-    """How many lanes a step has: 1 where a model draws random numbers, of which torch has one stream only."""
-    lanes = min(num_threads, num_micro_batches, _MOST)
-    if lanes < 2 or not fused.applies(model):
-        return 1
-    is_random = any(isinstance(module, nn.Dropout) and module.p for module in model.modules())
-    return 1 if is_random else lanes
+    """How many lanes a step of so many micro-batches has."""
+    return min(most(model, num_threads), num_micro_batches)
+
+
+def most(model: nn.Module, num_threads: int) -> int:
+    """How many micro-batches of a model can be computed side by side on so many threads, at least one."""
+    return max(1, min(num_threads, _MOST)) if fused.applies(model) else 1
 
 
 def run(work: Callable[[range], _T], numbers: range, num_lanes: int, num_threads: int) -> Sequence[_T]:

@@ -22,6 +22,7 @@ from ..config import PretrainConfig
 from ..errors import ArtifactError, UsageError, one_line
 from . import architectures, attention, configuration, weights
 from .architectures import ARCHITECTURES, Head, Shape
+from .dropout import install as install_dropout
 
 _CPU = torch.device("cpu")
 
@@ -194,6 +195,7 @@ def _construct(head: Head, config: PretrainedConfig, seed: int, device: torch.de
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = cls(config)
+    install_dropout(model)
     return model.to(device).eval()
 
 

@@ -19,7 +19,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..config import FinetuneConfig, seconds
-from ..engine import configuration, fused, loop, model, optimizer, runtime
+from ..engine import configuration, fused, lanes, loop, model, optimizer, runtime
 from ..engine.checkpoint import Checkpoints
 from ..engine.probe import dtype_by_rule
 from ..errors import DataError, UsageError
@@ -62,7 +62,8 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
 
     watch = _Watch(adapted, examples)
     batch_size = config.batch_size or task.batch_size
-    work = WindowWork(features, task.loss, batch_size, config.seed)
+    num_lanes = lanes.most(network, machine.num_threads)
+    work = WindowWork(features, task.loss, batch_size, config.seed, num_lanes)
     num_epochs = config.epochs or task.epochs(len(examples.learned))
     learning_rate = config.learning_rate or task.learning_rate
     num_steps = max(1, round(num_epochs * work.steps_per_epoch))

@@ -17,6 +17,7 @@ from .features import SHAPE_STEP, Features, batch
 
 _BATCHES_IN_A_POOL = 50
 _MICRO_BATCH_TOKENS = 2048  # activations that stay in the cache; see the same figure in pretraining
+_LANE_TOKENS = 256  # of a micro-batch that was cut off to be computed beside another: fewer are not worth it
 
 Loss = Callable[[nn.Module, Mapping[str, Tensor]], Tensor]
 """(model, micro-batch) -> the weighted sum of its losses, a scalar."""
@@ -42,11 +43,15 @@ def length_batches(
 class WindowWork:
     """`engine.loop.Work` over the windows of a data set."""
 
-    def __init__(self, features: Features, loss: Loss, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, features: Features, loss: Loss, batch_size: int, seed: int, num_lanes: int = 1
+    ) -> None:
+        """`num_lanes`: how many micro-batches can be computed side by side (see `engine.lanes`)."""
         self._features = features
         self._loss = loss
         self._batch_size = batch_size
         self._seed = seed
+        self._num_lanes = num_lanes
         self._lengths = features.lengths
         self._epoch = -1
         self._batches: list[NDArray[np.int64]] = []
@@ -77,8 +82,12 @@ class WindowWork:
         return self._batches[place]
 
     def _micro_bounds(self, step: int) -> NDArray[np.int64]:
-        """Where the batch of a step is cut so that no micro-batch has more than the tokens above."""
+        """Where the batch of a step is cut: no micro-batch has more than the tokens above, and there is one
+        for each lane as far as the tokens go.
+        """
         numbers = self._numbers(step)
         longest = -(-int(self._lengths[numbers].max()) // SHAPE_STEP) * SHAPE_STEP
-        num_pieces = -(-len(numbers) * longest // _MICRO_BATCH_TOKENS)
+        num_tokens = len(numbers) * longest
+        for_lanes = min(self._num_lanes, num_tokens // _LANE_TOKENS)
+        num_pieces = max(-(-num_tokens // _MICRO_BATCH_TOKENS), for_lanes)
         return np.linspace(0, len(numbers), min(num_pieces, len(numbers)) + 1).astype(np.int64)
