@@ -123,6 +123,11 @@ def test_settings_that_differ_come_first_each_once(whole: Path) -> None:
     assert "mask.rate_start" in [row[0] for row in folded.rows]
     corpus = next(row for row in folded.rows if row[0] == "corpus.unit")
     assert corpus[3] == "tokenizer, mask/blocks"
+    made: Any = dict.fromkeys(["finetune/a", "finetune/b", "finetune/c", "pretrain"])
+    assert report.lineage._short(["pretrain", "finetune/a", "finetune/b"], made) == [
+        "pretrain", "finetune/a", "finetune/b",
+    ]  # fmt: skip
+    assert report.lineage._short([*made], made) == ["finetune/*", "pretrain"]
 
 
 def test_the_same_run_gives_the_same_bytes(whole: Path, text: str, tmp_path: Path, monkeypatch: Any) -> None:

@@ -103,15 +103,10 @@ def curve(
         counts = [row["labels"] for row in next(iter(found["table"].values()))]
         rows = []
         for number, count in enumerate(counts):
-            cells = [_cell(of_start[number]) for of_start in found["table"].values()]
+            cells = [curve.cell(of_start[number]) for of_start in found["table"].values()]
             rows.append((f"{count:,}", *cells))
         call.console.table(("labels", *found["table"]), rows)
         call.console.line("")
         call.console.line(found["verdict"])
         call.console.line(f"{folder / 'curve.svg'}")
     call.done({"run": str(call.run), "folder": str(folder), **found})
-
-
-def _cell(row: dict[str, float]) -> str:
-    spread = f" ± {row['deviation']:.3f}" if row["deviation"] is not None else ""
-    return f"{row['mean']:.3f}{spread}"

@@ -111,6 +111,12 @@ def verdict(worths: Sequence[efficiency.Worth], corpus: str, most: int) -> str:
     )
 
 
+def cell(row: Mapping[str, Any]) -> str:
+    """Mean and deviation of a row of the table, as a table for people has them."""
+    spread = f" ± {row['deviation']:.3f}" if row["deviation"] is not None else ""
+    return f"{row['mean']:.3f}{spread}"
+
+
 def _starts(encoder: Path, against: Sequence[Path], task: str) -> list[Start]:
     starts = [Start(PRETRAINED, encoder), Start(SCRATCH, encoder, from_scratch=True)]
     if HEADLINES[task] == "accuracy":

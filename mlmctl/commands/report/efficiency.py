@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...quantities import number
+from ..curve import cell
 from . import plots
 from .opened import Opened, damaged
 from .parts import Group, Line, Part, Section, Table
@@ -41,10 +42,5 @@ def _curve(found: Mapping[str, Any], picture: str) -> Iterator[Part]:
     cells = []
     for count in counts:
         of_starts = [next((row for row in rows if row["labels"] == count), None) for rows in table.values()]
-        cells.append((number(count), *(_cell(row) if row else "" for row in of_starts)))
+        cells.append((number(count), *(cell(row) if row else "" for row in of_starts)))
     yield Table(f"{found['score']}, mean and deviation of seeds", ("labels", *table), cells, num_texts=0)
-
-
-def _cell(row: Mapping[str, Any]) -> str:
-    spread = f" ± {row['deviation']:.3f}" if row["deviation"] is not None else ""
-    return f"{row['mean']:.3f}{spread}"

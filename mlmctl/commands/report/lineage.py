@@ -26,6 +26,7 @@ _NO_SETTING = ("content",)
 _OUTSIDE = ("corpus", "data")
 """What is read from outside, and where the details of a manifest say where it was."""
 _SHORT = 12
+_SEVERAL = 2
 
 
 def section(run: Opened) -> Section:
@@ -66,7 +67,18 @@ def _settings(manifests: Mapping[str, Manifest]) -> Iterator[tuple[Sequence[str]
                 cells = key, wording.value(field, value), wording.value(field, default)
                 found.setdefault(cells, []).append(name)
     for (key, value, default), names in found.items():
-        yield (key, value, default, ", ".join(names)), value == default
+        yield (key, value, default, ", ".join(_short(names, manifests))), value == default
+
+
+def _short(names: Sequence[str], manifests: Mapping[str, Manifest]) -> list[str]:
+    """The names, those of a whole stage as one: `finetune/*`."""
+    short: dict[str, None] = {}
+    for name in names:
+        stage = name.partition("/")[0]
+        whole = [each for each in manifests if each.startswith(f"{stage}/")]
+        is_whole = len(whole) > _SEVERAL and set(whole) <= set(names)
+        short[f"{stage}/*" if is_whole else name] = None
+    return list(short)
 
 
 def _defaults(manifest: Manifest) -> dict[str, tuple[str, Any]]:
