@@ -6,7 +6,6 @@ object) and an exit code, a traceback is shown only with `--debug`.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,13 +65,18 @@ class Call:
         """Run the command's function; never returns normally if it failed."""
         stop.install()
         try:
-            function(self, **arguments)
+            self._try(function, arguments)
         except BrokenPipeError:
             # The reader of our output went away (`| head`): nothing to say, and nobody to say it to.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(141) from None
+
+    def _try(self, function: Callable[..., None], arguments: Mapping[str, Any]) -> None:
+        try:
+            function(self, **arguments)
         except MlmctlError as error:
             self.fail(error)
+        except BrokenPipeError:
+            raise
         except OSError as error:
             self.fail(from_os_error(error))
         except MemoryError:
