@@ -12,14 +12,14 @@ import contextlib
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import DivergedError, InterruptedRun, UsageError
+from ..errors import DivergedError, InterruptedRun, ResourceError, UsageError
 from ..events import Emit, Evaluated, Note, Progress, silent
 from ..signals import StopRequest, stop
 from . import lanes
@@ -158,13 +158,14 @@ def accumulate(
             if stop.overdue:
                 return None
             batch = work.micro_batch(step, number)
-            batch = {name: tensor.to(settings.device, non_blocking=True) for name, tensor in batch.items()}
-            if num_lanes == 1:  # more are there only where nothing is drawn
-                torch.manual_seed(_dropout_seed(settings.seed, step, number))
-            with _autocast(settings):
-                loss = work.loss(model, batch) / total_weight
-            share.add(torch.autograd.grad(loss, parameters, allow_unused=True))
-            share.loss += loss.item()
+            with _told_if_short(batch["input_ids"], settings):
+                batch = {name: t.to(settings.device, non_blocking=True) for name, t in batch.items()}
+                if num_lanes == 1:  # more are there only where nothing is drawn
+                    torch.manual_seed(_dropout_seed(settings.seed, step, number))
+                with _autocast(settings):
+                    loss = work.loss(model, batch) / total_weight
+                share.add(torch.autograd.grad(loss, parameters, allow_unused=True))
+                share.loss += loss.item()
             share.num_tokens += batch["input_ids"].numel()
         return share
 
@@ -181,6 +182,26 @@ def accumulate(
         if gradient is not None:
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
     return total.loss, total.num_tokens
+
+
+@contextlib.contextmanager
+def _told_if_short(input_ids: Tensor, settings: Settings) -> Iterator[None]:
+    """Inside, running out of memory is a ResourceError that names a micro-batch of half the size."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):  # torch has no class for CPUs
+            raise
+        rows, length = input_ids.shape
+        half = max(1, rows // 2)
+        way_out = f"pretrain.tokens_per_step={half * length}"
+        if settings.stage.split("/")[0] == "finetune":
+            way_out = f"finetune.batch_size={half}"
+        raise ResourceError(
+            "resource.memory",
+            f"out of memory on {settings.device.type} with {rows} x {length} tokens at once",
+            hint=f"{half} x {length} take half of it: --set {way_out}; or a smaller model",
+        ) from None
 
 
 def take_step(optimizer: Optimizer, factor: float, loss: float, max_grad_norm: float) -> float | None:

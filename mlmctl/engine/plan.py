@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 import torch
 
+from ..artifact import read_json
 from ..config import PretrainConfig, seconds
-from ..errors import ArtifactError, UsageError
+from ..errors import UsageError
 from ..storage import write_file
 from . import probe, schedule
 from .architectures import Shape
@@ -169,15 +170,16 @@ def num_evaluations(num_steps: int) -> int:
 
 def read(work: Path) -> Plan | None:
     """The committed plan of this work folder, or None. ArtifactError if it cannot be read."""
-    path = work / PLAN
-    try:
-        return Plan(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise ArtifactError(
-            "plan.damaged", f"cannot be read: {error}", where=str(path), hint="--force pretrain starts again"
-        ) from None
+
+    def made(content: dict[str, Any]) -> Plan:
+        plan = Plan(**content)
+        counts = (plan.num_steps, plan.warmup_steps, plan.decay_start)
+        sizes = (plan.blocks_per_step, plan.blocks_per_micro_batch, plan.block_length)
+        if not all(type(number) is int and number >= 0 for number in (*counts, *(n - 1 for n in sizes))):
+            raise ValueError("its numbers are not what they can be")
+        return plan
+
+    return read_json(work / PLAN, made) if (work / PLAN).exists() else None
 
 
 def commit(work: Path, plan: Plan) -> None:

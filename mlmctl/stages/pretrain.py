@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from ..config import PretrainConfig, seconds
-from ..engine import calibrate, configuration, evaluate_mlm, initial, model, needs, plan, runtime
+from ..engine import calibrate, configuration, evaluate_mlm, initial, machine, model, needs, plan, runtime
 from ..engine.checkpoint import Checkpoints, keep_only
 from ..engine.evaluate_mlm import FrozenMasks
 from ..engine.initial import Start
@@ -240,6 +240,10 @@ def _tell_plan(world: _World, encoder: PreTrainedModel, chosen: plan.Plan) -> No
         ("memory", f"about {needed.memory / 2**20:,.0f} MiB"),
     ]
     world.stage.emit(Plan("pretrain", [row for row in rows if row[1]]))
+    free = machine.available_memory() if world.runtime.device.type == "cpu" else None
+    if free is not None and free < needed.memory:
+        found = f"needs about {needed.memory / 2**20:,.0f} MiB of memory, {free / 2**20:,.0f} are free"
+        world.stage.emit(Note(f"{found}: a smaller --preset or pretrain.tokens_per_step", "warning"))
     check_space(world.stage.work, needed.disk)
 
 
