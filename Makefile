@@ -4,13 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check fmt docs clean
+.PHONY: demo test fuzz check fmt docs clean
 
 demo: $(READY)  ## the main job on built-in data, end to end, in under five minutes
 	$(BIN)/mlmctl demo --run build/demo
 
 test: $(READY)  ## every test, no network
 	$(BIN)/python -m pytest
+
+fuzz: $(READY)  ## ten minutes of files that nobody would write
+	$(BIN)/python scripts/fuzz.py 600
 
 check: $(READY)  ## style, types, layers
 	$(BIN)/ruff check .

@@ -19,14 +19,16 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from .errors import ArtifactError
-from .storage import TEMPORARY, HashCache, sha256_file, sync
+from .errors import ArtifactError, one_line
+from .storage import TEMPORARY, HashCache, json_bytes, sha256_file, sync
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -34,9 +36,7 @@ MANIFEST = "manifest.json"
 
 def canonical(value: Any) -> bytes:
     """The one JSON text of a value: sorted keys, no blanks, no NaN. ValueError for NaN or infinity."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json_bytes(value, sort_keys=True, separators=(",", ":"))
 
 
 def digest(value: Any) -> str:
@@ -99,7 +99,7 @@ class Manifest:
         """Indented JSON, the last field a checksum over the others, so that any flip is seen."""
         content = self.to_json()
         content["checksum"] = digest(content)
-        return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        return json_bytes(content, indent=1) + b"\n"
 
 
 @dataclass
@@ -160,6 +160,13 @@ def read_manifest(folder: Path) -> Manifest:
                 where=str(path),
                 hint="upgrade mlmctl",
             )
+        if isinstance(version, int) and version < SCHEMA_VERSION:
+            raise ArtifactError(
+                "artifact.older-schema",
+                f"has schema {version}; this mlmctl reads {SCHEMA_VERSION} only",
+                where=str(path),
+                hint=_REMAKE,
+            )
         parsed.pop("checksum")
         outputs = {n: FileRecord(r["size"], r["sha256"]) for n, r in parsed.pop("outputs").items()}
         manifest = Manifest(outputs=outputs, **parsed)
@@ -167,6 +174,8 @@ def read_manifest(folder: Path) -> Manifest:
             manifest.to_bytes() == content
             and manifest.key == Header(manifest.stage, manifest.config, manifest.inputs).key
             and manifest.fingerprint == _fingerprint(manifest.key, outputs)
+            and isinstance(manifest.stage, str)
+            and all(isinstance(getattr(manifest, name), dict) for name in _OBJECTS)
         )
     except ArtifactError:
         raise
@@ -200,15 +209,15 @@ def faults(folder: Path, manifest: Manifest, cache: HashCache | None = None) -> 
 
 def _check(folder: Path, name: str, record: FileRecord, cache: HashCache | None) -> None:
     path = folder / name
-    if name.startswith("/") or ".." in Path(name).parts:
+    if name.startswith("/") or ".." in Path(name).parts or "\0" in name:
         raise ArtifactError("artifact.outside", "lies outside its artifact", where=str(path))
     try:
         info = path.lstat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(
             "artifact.missing-file", "is recorded but missing", where=str(path), hint=_REMAKE
         ) from None
-    if not stat.S_ISREG(info.st_mode):
+    if not stat.S_ISREG(info.st_mode) or path.parent.resolve() != folder.resolve() / Path(name).parent:
         raise ArtifactError("artifact.link", "is not a regular file", where=str(path))
     if info.st_size != record.size:
         found = f"has {info.st_size} bytes, not the {record.size} recorded"
@@ -227,6 +236,7 @@ def recover(run: Path) -> list[str]:
     """
     done = []
     old = run / ".old"
+    refuse_links(run, old)
     for kept in sorted(old.rglob(MANIFEST), key=lambda p: len(p.parts)) if old.is_dir() else []:
         target = run / kept.parent.relative_to(old)
         if not target.exists():
@@ -239,6 +249,8 @@ def recover(run: Path) -> list[str]:
     for folder, names, files in os.walk(run):
         for name in [n for n in names if n.startswith(TEMPORARY)]:
             names.remove(name)
+            if (Path(folder) / name).is_symlink():
+                continue  # none of ours
             shutil.rmtree(Path(folder) / name, ignore_errors=True)
             done.append(f"removed {name}, left by a run that was killed")
         for name in [n for n in files if n.startswith(TEMPORARY)]:
@@ -260,7 +272,50 @@ def recover_target(target: Path, old: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
+def refuse_links(run: Path, path: Path) -> None:
+    """ArtifactError if anything on the way from the run folder down to `path` is a symbolic link.
+
+    The run folder itself may be one: it is the user's. What lies in it is ours, and a link there would lead
+    what is written, moved or deleted to a place that nobody named.
+    """
+    for place in (path, *path.parents):
+        if place == run:
+            return
+        if place.is_symlink():
+            raise ArtifactError(
+                "artifact.link", "is a symbolic link; nothing is written through it", where=str(place)
+            )
+
+
+def read_json(path: Path, make: Callable[[dict[str, Any]], T]) -> T:
+    """What `make` builds of the JSON object in a small file.
+
+    ArtifactError if the file is missing or too large, is no JSON object, or is one that `make` cannot use.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_JSON + 1)
+        if len(content) > _MAX_JSON:
+            raise ValueError(f"it has more than {_MAX_JSON:,} bytes")
+        if content.count(b"[") > _MAX_LISTS:
+            raise ValueError(f"it has more than {_MAX_LISTS:,} lists")
+        found = json.loads(content)
+        if not isinstance(found, dict):
+            raise ValueError("it is no JSON object")
+        return make(found)
+    except FileNotFoundError:
+        raise ArtifactError("artifact.missing-file", "does not exist", where=str(path)) from None
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        found_out = f"cannot be read: {one_line(error)}"
+        raise ArtifactError("artifact.damaged", found_out, where=str(path), hint=_REMAKE) from None
+
+
 _REMAKE = "make it again: --force with the stage's name"
+_OBJECTS = ("config", "inputs", "metrics", "details", "environment")
+_MAX_JSON = 2**22
+"""Bytes: far above what is written here, and what parses to less than 200 MB whatever it holds."""
+_MAX_LISTS = 2**16
+"""Of which Python's collector of garbage takes a second for a million."""
 
 
 def _fingerprint(key: str, outputs: Mapping[str, FileRecord]) -> str:

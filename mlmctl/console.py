@@ -107,8 +107,10 @@ class Console:
         self._out.print(Text.assemble(*((clean(text), style) for text, style in parts)))
 
     def json(self, value: Any) -> None:
-        """One JSON object, one line, on standard output."""
-        print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+        """One JSON object, one line, on standard output: escaped where that does not take every letter."""
+        is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+        text = json.dumps(value, ensure_ascii=not is_unicode, allow_nan=False)
+        print(text.encode(errors="backslashreplace").decode(), flush=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

@@ -18,6 +18,7 @@ line prints them as one line; `--json` prints them as an object; neither shows a
 from __future__ import annotations
 
 import errno
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -89,7 +90,7 @@ class DivergedError(MlmctlError):
 
 
 class InterruptedRun(MlmctlError):
-    """SIGINT or SIGTERM stopped the run; what was done is saved and the same command continues."""
+    """SIGINT, SIGTERM or SIGHUP stopped the run; what was done is saved and the same command continues."""
 
     def __init__(self, signal_number: int, message: str | None = None) -> None:
         name = signal.Signals(signal_number).name
@@ -132,7 +133,8 @@ _SHORT = {
 
 def from_os_error(error: OSError) -> MlmctlError:
     """The `MlmctlError` that says in one line what the operating system refused."""
-    where = str(error.filename) if error.filename is not None else None
+    name = error.filename
+    where = None if name is None else os.fsdecode(name) if isinstance(name, bytes) else str(name)
     if error.errno in _SHORT:
         reason = _SHORT[error.errno]
         code = f"resource.{errno.errorcode[error.errno].lower()}"

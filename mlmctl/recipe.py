@@ -8,6 +8,7 @@ value is called `MLMCTL_<TABLE>_<KEY>`, for example `MLMCTL_PRETRAIN_BUDGET=5m`.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from .config import Recipe
-from .errors import UsageError
+from .errors import UsageError, one_line
 
 _MAX_BYTES = 64 * 1024
+_DEEP_KEY = re.compile(r"(?<![\w\"'-])(?:[\w\"'-]++[ \t]*+\.[ \t]*+){16}")
 _ONE_OF = {"pretrain": ("steps", "epochs", "budget")}
 """Keys of which the highest origin decides: a flag `--budget` overrules `steps` in the recipe."""
 
@@ -66,9 +68,9 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
     if path.stat().st_size > _MAX_BYTES:
         raise UsageError("recipe.too-large", f"is larger than {_MAX_BYTES:,} bytes", where=str(path))
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError("recipe.syntax", f"is not TOML: {error}", where=str(path)) from None
+        tables = _loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not TOML, not UTF-8, or a number of thousands of digits
+        raise UsageError("recipe.syntax", f"is not TOML: {one_line(error)}", where=str(path)) from None
     except RecursionError:
         raise UsageError("recipe.syntax", "is nested too deeply", where=str(path)) from None
     _validate(tables, str(path))
@@ -152,9 +154,16 @@ def _parse(name: str, text: str) -> Any:
     if info is not None and info.annotation is str:
         return text
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+        return _loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError, KeyError):
         return text
+
+
+def _loads(text: str) -> dict[str, Any]:
+    """TOML. ValueError for what is none, and for dotted keys so deep that reading them would take minutes."""
+    if _DEEP_KEY.search(text):
+        raise ValueError("a key has too many parts")
+    return tomllib.loads(text)
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -176,6 +185,13 @@ def _table_fields(table: str) -> Mapping[str, Any]:
     return {}
 
 
+def _shown(value: Any) -> str:
+    try:
+        return str(value)[:60]
+    except ValueError:  # a number of thousands of digits
+        return "such a number"
+
+
 def _validate(tables: Mapping[str, Any], where: str | None) -> Recipe:
     try:
         return Recipe.model_validate(tables)
@@ -191,5 +207,5 @@ def _validate(tables: Mapping[str, Any], where: str | None) -> Recipe:
             raise UsageError("recipe.unknown-key", f"unknown key {place!r}", where=where, hint=hint) from None
         found = f"{place}: {first['msg'].removeprefix('Value error, ')}"
         if "input" in first and not isinstance(first["input"], dict):
-            found += f", not {str(first['input'])[:60]!r}"
+            found += f", not {_shown(first['input'])!r}"
         raise UsageError("recipe.value", found, where=where) from None

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: stop soon, lose nothing, exit with 128 + the signal's number.
+"""SIGINT, SIGTERM and SIGHUP: stop soon, lose nothing, exit with 128 + the signal's number.
 
 Outside a `deferred()` block the first signal raises `InterruptedRun` at the next Python instruction.
 Inside one (the training loop) it only sets `stop.requested`, so that the loop can finish its step and
@@ -27,6 +27,8 @@ GRACE = 18.0
 STEP_GRACE = 8.0
 """Seconds a training step may go on after the signal before it is abandoned."""
 
+_OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class StopRequest:
     """Whether a signal asked us to stop, which, and since when."""
@@ -47,7 +49,10 @@ class StopRequest:
         return self.requested and time.monotonic() - self._since > STEP_GRACE
 
     def install(self) -> None:
-        """Take over SIGINT and SIGTERM, once; only the main thread of the command may call this."""
+        """Take over the signals, once; only the main thread of the command may call this.
+
+        SIGHUP is left alone where it is ignored: that is what `nohup` asks for.
+        """
         if self._is_installed:
             return
         self._is_installed = True
@@ -55,8 +60,9 @@ class StopRequest:
         os.set_blocking(writer, False)
         threading.Thread(target=_watch, args=(reader,), name="signals", daemon=True).start()
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        signal.signal(signal.SIGINT, self._handle)
-        signal.signal(signal.SIGTERM, self._handle)
+        for number in _OURS:
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._handle)
 
     def raise_if_requested(self) -> None:
         if self.signal_number is not None:
@@ -80,15 +86,14 @@ class StopRequest:
 
 def _watch(reader: int) -> None:
     """Thread: end the process at the second signal, or `GRACE` seconds after the first."""
-    ours = {signal.SIGINT, signal.SIGTERM}
     first = 0
     while not first:
         number = os.read(reader, 1)[0]
-        first = number if number in ours else 0
+        first = number if number in _OURS else 0
     deadline = time.monotonic() + GRACE
     while (left := deadline - time.monotonic()) > 0:
         ready, _, _ = select.select([reader], [], [], left)
-        if ready and os.read(reader, 1)[0] in ours:
+        if ready and os.read(reader, 1)[0] in _OURS:
             break
     os._exit(128 + first)
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .errors import ResourceError
+from .errors import ResourceError, UsageError
 
 TEMPORARY = ".tmp-"
 """How the name of everything unfinished begins: what is left of a killed run is deleted by that."""
@@ -35,6 +35,7 @@ class HashCache:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._known: dict[str, list[Any]] = {}
+        self._unread: set[str] = set()
         if path is not None:
             try:
                 known = json.loads(path.read_text())
@@ -50,12 +51,17 @@ class HashCache:
         name = os.path.realpath(path)
         entry = self._known.get(name)
         if isinstance(entry, list) and len(entry) == 4 and entry[:3] == state:
+            self._unread.add(name)
             return str(entry[3])
         value = sha256_file(path)
         self._known[name] = [*state, value]
         with suppress(OSError):  # a folder that may only be read
             write_file(self._path, json.dumps(self._known, sort_keys=True).encode())
         return value
+
+    def has_not_read(self, folder: Path) -> bool:
+        """Whether a hash of a file in this folder was remembered and not computed: a bit may have flipped."""
+        return any(name.startswith(os.path.join(os.path.realpath(folder), "")) for name in self._unread)
 
 
 @contextmanager
@@ -86,6 +92,25 @@ def write_file(path: Path, content: bytes) -> None:
     """Write one small file so that it is whole or absent."""
     with whole_file(path) as file:
         file.write(content)
+
+
+def json_bytes(value: Any, **layout: Any) -> bytes:
+    """JSON in UTF-8, without NaN; bytes of a file name that are no text become escapes, and come back."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, **layout)
+    return text.encode(errors="backslashreplace")  # half a surrogate pair as JSON itself escapes it
+
+
+def check_writable(path: Path) -> None:
+    """Before any work is done: whether a file can be written there.
+
+    UsageError for a folder, or in a folder that does not exist; ResourceError where we may not write.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        found = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
+        raise UsageError("usage.output", found, where=str(path))
+    place = path if path.exists() else path.parent
+    if not os.access(place, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise ResourceError("resource.output", "cannot be written", where=str(path), hint="name another")
 
 
 def check_space(folder: Path, needed: int) -> None:

@@ -7,10 +7,20 @@ import os
 from pathlib import Path
 
 import pytest
+from attacks import reseal
 
-from mlmctl.artifact import MANIFEST, Header, canonical, open_artifact, publish, read_manifest, recover
+from mlmctl.artifact import (
+    MANIFEST,
+    FileRecord,
+    Header,
+    canonical,
+    open_artifact,
+    publish,
+    read_manifest,
+    recover,
+)
 from mlmctl.errors import ArtifactError
-from mlmctl.storage import HashCache
+from mlmctl.storage import HashCache, sha256_file
 
 HEADER = Header("tokenizer", {"vocab_size": 64}, {"corpus": "ab"})
 
@@ -124,11 +134,16 @@ def test_fault_24_a_newer_schema_is_named(tmp_path: Path) -> None:
         read_manifest(tmp_path / "tokenizer")
 
 
-def test_a_manifest_that_points_outside_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["../a.json", "/etc/hostname", "part/../../a.json", "link/a.json", ""])
+def test_fault_50_a_manifest_that_points_outside_is_refused(tmp_path: Path, name: str) -> None:
     make(tmp_path / "tokenizer")
-    path = tmp_path / "tokenizer" / MANIFEST
-    path.write_text(path.read_text().replace("a.json", "../a.json"))
-    with pytest.raises(ArtifactError):
+    (tmp_path / "a.json").write_bytes(b"hello")
+    (tmp_path / "tokenizer/link").symlink_to(tmp_path)
+    manifest = read_manifest(tmp_path / "tokenizer")
+    outputs = {name: FileRecord(5, sha256_file(tmp_path / "a.json"))}
+    reseal(tmp_path / "tokenizer", outputs=outputs)
+    assert read_manifest(tmp_path / "tokenizer").key == manifest.key  # it is sound in itself
+    with pytest.raises(ArtifactError, match=r"outside|regular file"):
         open_artifact(tmp_path / "tokenizer")
 
 

@@ -58,9 +58,10 @@ def weights(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGKILL, -9)],
 )
-def test_faults_03_and_07_a_stopped_run_continues_to_the_same_weights(
+def test_faults_03_07_and_08_a_stopped_run_continues_to_the_same_weights(
     unbroken: Path, tmp_path: Path, number: int, code: int
 ) -> None:
     corpus = unbroken / "corpus.txt"
@@ -80,16 +81,90 @@ def test_faults_03_and_07_a_stopped_run_continues_to_the_same_weights(
     assert weights(tmp_path) == weights(unbroken)
 
 
-def test_fault_08_a_closed_output_is_no_traceback(unbroken: Path) -> None:
-    process = start(["status", "--json"], unbroken)
+def test_fault_07_a_second_signal_ends_the_process_at_once() -> None:
+    code = (
+        "import time\nfrom mlmctl.signals import stop\nstop.install()\n"
+        "with stop.deferred():\n    print('ready', flush=True)\n    while True: time.sleep(0.01)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        assert process.poll() is None
+        sent = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+        assert time.monotonic() - sent < 10  # far from the 18 seconds that one signal is given
+
+
+def test_fault_09_a_suspended_process_goes_on_to_the_same_weights(unbroken: Path, tmp_path: Path) -> None:
+    process = start(["pretrain", str(unbroken / "corpus.txt"), *LONG, "--json"], tmp_path)
+    wait_for(tmp_path, "run/.work/pretrain-*/checkpoints", process)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGCONT)
+    code, _, err = finish(process)
+    assert code == 0, err.decode()
+    assert weights(tmp_path) == weights(unbroken)
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("status --json", 141),
+        ("status", 141),
+        ("status --run nowhere --json", 141),
+        ("--help", 1),
+    ],
+)
+def test_fault_08_a_closed_output_is_no_traceback(unbroken: Path, command: str, code: int) -> None:
+    process = start(command.split(), unbroken)
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None
     err = process.stderr.read()
-    process.wait(60)
+    assert process.wait(60) == code
     process.stderr.close()
     assert b"Traceback" not in err
     assert b"Exception ignored" not in err
+
+
+@pytest.mark.parametrize(("streams", "code"), [("> /dev/full", 6), (">&-", 0), ("<&- >&- 2>&-", 0)])
+def test_fault_08_an_output_that_is_full_or_was_never_open(unbroken: Path, streams: str, code: int) -> None:
+    shell = f'"{sys.executable}" -m mlmctl status {streams}'
+    done = subprocess.run(["sh", "-c", shell], cwd=unbroken, capture_output=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+    assert (b"standard output: the disk is full" in done.stderr) == (code == 6)
+
+
+def test_fault_14_neither_a_home_nor_shared_memory_is_needed(unbroken: Path, tmp_path: Path) -> None:
+    code = (
+        "import os, sys, _multiprocessing\n"
+        "_multiprocessing.SemLock = None\n"  # as where there is no /dev/shm
+        "def refuse(event, arguments):\n"
+        "    if event == 'open' and str(arguments[0]).startswith(('/dev/shm', '/nonexistent')):\n"
+        "        raise PermissionError(13, 'no', arguments[0])\n"
+        "sys.addaudithook(refuse)\n"
+        "from mlmctl.text import workers\nworkers.FROM_BYTES = 1\n"
+        "from mlmctl.cli import main\nmain(sys.argv[1:])"
+    )
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("HOME", "USER", "LOGNAME")
+    }
+    arguments = ["pretrain", str(unbroken / "corpus.txt"), *SMALL, "--steps", "1"]
+    for home in ({}, {"HOME": "/nonexistent"}):
+        run = ["--run", str(tmp_path / f"run{len(home)}")]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments, *run],
+            env=environment | home,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        assert b"Traceback" not in done.stderr
 
 
 def test_help_imports_nothing_heavy() -> None:

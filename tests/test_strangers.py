@@ -265,7 +265,7 @@ def test_quantized_weights_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("named", ["../model.safetensors", "/etc/x.safetensors", "model.bin", 3])
-def test_an_index_that_leads_elsewhere_is_refused(tmp_path: Path, named: object) -> None:
+def test_fault_50_an_index_of_weights_that_leads_elsewhere_is_refused(tmp_path: Path, named: object) -> None:
     make_stock(tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "other.safetensors")
     index = {"weight_map": {"a": named}} if named != 3 else {"weight_map": [named]}

@@ -7,33 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import SMALL, Shell, write_corpus
-from encoders import make_data
+from commands import Shell
 
 from mlmctl.artifact import MANIFEST
 from mlmctl.commands import verify
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a corpus, labelled data and a run of all five stages."""
-    folder = tmp_path_factory.mktemp("whole")
-    write_corpus(folder / "corpus.txt")
-    make_data(folder / "train.jsonl")
-    make_data(folder / "test.jsonl", seed=1)
-    from mlmctl.cli import main
-
-    run = ("--run", str(folder / "run"), "--threads", "1", "-q")
-    finetune = ("--data", str(folder / "train.jsonl"), "--set", "finetune.epochs=1")
-    for command in (
-        ("pretrain", str(folder / "corpus.txt"), "--steps", "2", *SMALL, *run),
-        ("finetune", *finetune, *run),
-        ("evaluate", "--data", str(folder / "test.jsonl"), *run),
-    ):
-        with pytest.raises(SystemExit) as caught:
-            main(list(command))
-        assert not caught.value.code
-    return folder
 
 
 @pytest.fixture
@@ -65,7 +42,7 @@ def test_fault_20_every_file_of_every_artifact_flipped_or_cut_is_found(whole: Pa
         if ".work" in manifest.parts:
             continue
         artifact = str(manifest.parent.relative_to(run))
-        for path in [p for p in manifest.parent.rglob("*") if p.is_file()]:
+        for path in [p for p in manifest.parent.rglob("*") if p.is_file() and p.stat().st_size]:
             num_files += 1
             content = path.read_bytes()
             last = len(content) - 1

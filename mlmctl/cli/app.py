@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from .. import __version__
 from ..console import Console
-from ..errors import UsageError
+from ..errors import UsageError, from_os_error
 from . import among
 from .call import error_object
 
@@ -40,11 +41,38 @@ def _app(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command; exits with the codes of `errors`."""
+    """Run one command; exits with the codes of `errors`, or 141 if the reader of its output went away."""
+    _open_streams()
     given = _complete_force(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            _run(given)
+        finally:
+            sys.stdout.flush()  # what is left would fail later, when nobody can say so
+    except OSError as error:
+        # Nobody reads on (`| head`), or the disk behind standard output is full: let the rest go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(141) from None
+        refusal = from_os_error(error)
+        refusal.where = refusal.where or "standard output"
+        Console().error(refusal)
+        raise SystemExit(refusal.exit_code) from None
+
+
+def _open_streams() -> None:
+    """Open what the caller closed (`>&-`), or the next file that is opened would get its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (for good)
+
+
+def _run(given: list[str]) -> None:
     try:
         # Without its standalone mode typer raises what it refuses, so that `--json` holds there too.
         status = app(given, standalone_mode=False)
+    except OSError:
+        raise
     except Exception as error:
         if not hasattr(error, "format_message"):  # not one of typer's: a fault of ours
             if "--debug" in given:

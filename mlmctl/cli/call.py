@@ -6,7 +6,6 @@ object) and an exit code, a traceback is shown only with `--debug`.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,17 +73,18 @@ class Call:
         """Run the command's function; never returns normally if it failed."""
         stop.install()
         try:
-            self.place = Place.read()
-            if self.place.world_size == 1:
-                function(self, **arguments)
-            else:
-                self._invoke_among_ranks(lambda: function(self, **arguments))
+            self._try(lambda: self._among_ranks(lambda: function(self, **arguments)))
         except BrokenPipeError:
             # The reader of our output went away (`| head`): nothing to say, and nobody to say it to.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(141) from None
+
+    def _try(self, function: Callable[[], None]) -> None:
+        try:
+            function()
         except MlmctlError as error:
             self.fail(error)
+        except BrokenPipeError:
+            raise
         except OSError as error:
             self.fail(from_os_error(error))
         except MemoryError:
@@ -93,7 +93,12 @@ class Call:
         finally:
             self.console.close()
 
-    def _invoke_among_ranks(self, function: Callable[[], None]) -> None:
+    def _among_ranks(self, function: Callable[[], None]) -> None:
+        """Call it, by the first rank if there are several, while the others help."""
+        self.place = Place.read()
+        if self.place.world_size == 1:
+            function()
+            return
         if not self.is_divided:
             raise among.refused(self.command, self.place)
         from ..config import seconds

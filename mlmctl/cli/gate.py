@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import UsageError
+from ..storage import check_writable
 from .call import Call
 
 if TYPE_CHECKING:
@@ -32,10 +33,20 @@ Markdown = Annotated[
 ]
 
 
-def gate(call: Call, fail_under: Sequence[str] | None, max_drop: Sequence[str] | None) -> Gate:
-    """The gates of the recipe with those of the flags; the baseline is read now, but not for a plan."""
+def gate(
+    call: Call,
+    fail_under: Sequence[str] | None,
+    max_drop: Sequence[str] | None,
+    markdown: Path | None = None,
+) -> Gate:
+    """The gates of the recipe with those of the flags; the baseline is read now, but not for a plan.
+
+    Where a summary cannot be written, that is said now too.
+    """
     from ..commands.gate import Gate
 
+    if markdown is not None:
+        check_writable(markdown)
     config = call.resolved.recipe.evaluate
     limits = _limits("--fail-under", config.fail_under, fail_under)
     drops = _limits("--max-drop", config.max_drop, max_drop)

@@ -34,7 +34,7 @@ def run(
     """All five stages of a recipe; what is fresh is skipped."""
     from ..pipeline import evaluate_node, finetune_node, pretrain_nodes
 
-    recipe, asked = call.adopted(), gate(call, fail_under, max_drop)
+    recipe, asked = call.adopted(), gate(call, fail_under, max_drop, markdown)
 
     def nodes(cache: Any) -> list[Node]:
         emit = call.console.emit

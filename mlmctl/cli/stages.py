@@ -11,6 +11,7 @@ import typer
 from ..errors import GateError
 from ..events import Note
 from ..quantities import number
+from ..storage import check_writable
 from . import options
 from .app import app
 from .call import Call
@@ -45,6 +46,8 @@ def mask(
     ] = None,
 ) -> None:
     """Pack a corpus into blocks and decide what is hidden."""
+    if export is not None:
+        check_writable(export)
     reports = from_corpus(call, corpus, "mask")
     if reports is None:
         return
@@ -87,7 +90,7 @@ def evaluate(
     """Measure a model on test data."""
     from ..pipeline import evaluate_node
 
-    config, asked = call.resolved.recipe.evaluate, gate(call, fail_under, max_drop)
+    config, asked = call.resolved.recipe.evaluate, gate(call, fail_under, max_drop, markdown)
 
     def nodes(cache: Any) -> list[Node]:
         node = evaluate_node(call.run, config, cache, call.console.emit, not call.dry_run)

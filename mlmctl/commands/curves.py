@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from .. import extras
 from ..artifact import MANIFEST, read_manifest
-from ..errors import ArtifactError, UsageError
-from ..storage import sha256_file
+from ..errors import ArtifactError, UsageError, one_line
+from ..storage import check_writable, sha256_file
 from .pictures import COLOURS, axes
 
 _SUFFIXES = (".svg", ".png", ".pdf")
@@ -43,6 +43,7 @@ def check(path: Path) -> None:
     if path.suffix.lower() not in _SUFFIXES:
         found = f"is not {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}"
         raise UsageError("usage.plot", found, where=str(path))
+    check_writable(path)
     extras.load("matplotlib", "report", "plots")
 
 
@@ -100,8 +101,13 @@ def rows(run: Path) -> list[dict[str, Any]]:
         if not begun:
             return []
         path = begun[-1]
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in lines]
+    lines = path.read_bytes().split(b"\n")[:-1]
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise ArtifactError(
+            "artifact.damaged", f"cannot be read: {one_line(error)}", where=str(path)
+        ) from None
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> Floats:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..config import RuntimeConfig
 from ..errors import UsageError
 from ..events import Emit, Progress
-from ..storage import whole_path
+from ..storage import check_writable, whole_path
 from ..tasks.embedding import Pooling, embed
 from ..text.npy import Appender
 from . import stdin
@@ -52,13 +52,11 @@ def run(
 
 
 def check_output(path: Path) -> None:
-    """UsageError, before any work is done, if no `.npy` file can be written there."""
-    hint = "--output FILE.npy"
+    """UsageError or ResourceError, before any work is done, if no `.npy` file can be written there."""
     if path.suffix != ".npy":
+        hint = "--output FILE.npy"
         raise UsageError("usage.output", "is not the name of a .npy file", where=str(path), hint=hint)
-    if path.is_dir() or not path.parent.is_dir():
-        found = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
-        raise UsageError("usage.output", found, where=str(path), hint=hint)
+    check_writable(path)
 
 
 def save(embeddings: Embeddings, path: Path, emit: Emit) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..artifact import MANIFEST, Manifest, open_artifact
-from ..errors import ArtifactError, UsageError
+from ..errors import ArtifactError, UsageError, one_line
 from ..measure import bootstrap, outcomes
 from ..measure.bootstrap import Difference
 
@@ -40,8 +40,7 @@ class Evaluation:
         if not manifest.stage.startswith(_PREFIX):
             found = f"is an artifact of {manifest.stage}, not an evaluation"
             raise ArtifactError("artifact.no-evaluation", found, where=str(folder), hint=_KEEP)
-        lines = (folder / "predictions.jsonl").read_bytes().splitlines()
-        return cls(folder, manifest, [json.loads(line) for line in lines])
+        return cls(folder, manifest, _rows(folder / "predictions.jsonl"))
 
 
 def named(name: str) -> Evaluation:
@@ -58,7 +57,7 @@ def named(name: str) -> Evaluation:
         told = json.loads(path.read_bytes())
         (stage,) = (s for s in told["stages"] if s["name"].startswith(_PREFIX))
         folder, fingerprint = Path(told["artifacts"][stage["name"]]), stage["fingerprint"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         hint = "a folder evaluate/<model>/<data>, or the output of evaluate --json"
         raise UsageError("usage.no-baseline", "tells of no evaluation", where=name, hint=hint) from None
     if not (folder / MANIFEST).is_file():
@@ -102,6 +101,17 @@ def what_differs(new: Evaluation, baseline: Evaluation) -> list[str]:
         if unlike := [name for name in kind.identity if row[name] != other.get(name)]:
             return [*found, f"its example {number:,} has another {' and '.join(unlike)}"]
     return found
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        rows = [json.loads(line) for line in path.read_bytes().splitlines()]
+    except (FileNotFoundError, ValueError, RecursionError) as error:
+        found = f"cannot be read: {one_line(error)}"
+        raise ArtifactError("artifact.damaged", found, where=str(path)) from None
+    if not all(isinstance(row, dict) for row in rows):
+        raise ArtifactError("artifact.damaged", "holds a line that is no JSON object", where=str(path))
+    return rows
 
 
 def _origin(details: Mapping[str, Any]) -> str:

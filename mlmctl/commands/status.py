@@ -58,7 +58,8 @@ def _fits(manifest: Manifest, manifests: Mapping[str, Manifest]) -> str:
 
 
 def _facts(manifest: Manifest) -> str:
-    known = [(name, manifest.metrics[name]) for name in _FACTS if name in manifest.metrics]
+    found = [(name, manifest.metrics.get(name)) for name in _FACTS]
+    known = [(name, value) for name, value in found if isinstance(value, int | float)]
     facts = [
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value:,}" for name, value in known
     ]

@@ -105,7 +105,7 @@ def _chain(
         yield from _outside(
             f"{name} < corpus",
             manifest.inputs["corpus"],
-            lambda: fingerprint(resolve(paths, spool, silent, column), HashCache(None).sha256),
+            lambda: _corpus(paths, spool, column),
         )
     data = manifest.details.get("data")
     if data and "data" in manifest.inputs and "://" not in data:
@@ -122,6 +122,14 @@ def _outside(name: str, recorded: str | None, compute: Any) -> Iterator[Finding]
         yield Finding(name, "ok", "is what was read")
     else:
         yield Finding(name, "changed", "is no longer what was read")
+
+
+def _corpus(paths: list[str], spool: Path, column: str) -> str:
+    """A manifest names files by their whole paths: whatever else stands there is not looked up, anywhere."""
+    for path in paths:
+        if not Path(path).is_absolute():
+            raise UsageError("usage.no-such-path", "is no file on this machine", where=path)
+    return fingerprint(resolve(paths, spool, silent, column), HashCache(None).sha256)
 
 
 def _model(folder: Path) -> str:

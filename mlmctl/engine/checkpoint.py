@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
-from ..artifact import Header, Manifest, open_artifact, publish
-from ..errors import ArtifactError
+from ..artifact import Header, Manifest, open_artifact, publish, read_json
+from ..errors import ArtifactError, one_line
 from ..events import Emit, Note
 from ..storage import TEMPORARY
 from .optimizer import Optimizer
@@ -104,7 +105,7 @@ class Checkpoints:
             if not self._continues(manifest):
                 continue
             self._load(path, model, optimizer)
-            counters = Counters(**json.loads((path / "state.json").read_text()))
+            counters = read_json(path / "state.json", lambda state: Counters(**state))
             self._truncate_metrics(int(manifest.details["metrics_bytes"]))
             self._tell_changes(manifest.environment)
             for other in found[: found.index(path)]:  # damaged, or of a shorter run's decay
@@ -173,14 +174,14 @@ class Checkpoints:
 
     @torch.no_grad()
     def _load(self, path: Path, model: nn.Module, optimizer: Optimizer) -> None:
-        tensors = load_file(path / "model.safetensors")
+        tensors = _tensors(path / "model.safetensors")
         weights = _weights(model)
         if {n: t.shape for n, t in tensors.items()} != {n: p.shape for n, p in weights.items()}:
             raise ArtifactError("checkpoint.mismatch", "is of a model of another shape", where=str(path))
         for name, parameter in weights.items():
             parameter.copy_(tensors[name])
         try:
-            optimizer.load_state(load_file(path / "optimizer.safetensors"))
+            optimizer.load_state(_tensors(path / "optimizer.safetensors"))
         except ValueError as error:
             raise ArtifactError("checkpoint.mismatch", str(error), where=str(path)) from error
 
@@ -201,6 +202,15 @@ class Checkpoints:
         if changes:
             told = "; ".join(changes)
             self._emit(Note(f"continues in another environment ({told}); the bits may differ", "warning"))
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except SafetensorError as error:
+        found = f"cannot be read: {one_line(error)}"
+        raise ArtifactError("artifact.damaged", found, where=str(path)) from None
+    return tensors
 
 
 def _weights(model: nn.Module) -> dict[str, nn.Parameter]:

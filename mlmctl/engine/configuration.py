@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 
-_MAX_BYTES = 16 * 2**20  # label names may be many
+_MAX_BYTES = 2**22  # label names may be many; more would parse to hundreds of megabytes
+_MAX_LISTS = 2**16
 _LARGEST = {
     "vocab_size": 2**24,
     "hidden_size": 2**16,
@@ -88,6 +89,8 @@ def _parsed(path: Path) -> dict[str, Any]:
             content = file.read(_MAX_BYTES + 1)
         if len(content) > _MAX_BYTES:
             raise ValueError(f"it has more than {_MAX_BYTES:,} bytes")
+        if content.count(b"[") > _MAX_LISTS:
+            raise ValueError(f"it has more than {_MAX_LISTS:,} lists")
         found = json.loads(content)
     except FileNotFoundError:
         raise ArtifactError("model.missing", "does not exist", where=str(path)) from None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ..errors import ResourceError
 from ..signals import StopRequest, stop
 from . import dropout, lanes
 from .lanes import Share
@@ -63,11 +64,12 @@ def accumulate(
                 return None
             batch = work.micro_batch(step, number)
             share.content += _content(step, number, batch)
-            batch = {name: tensor.to(settings.device, non_blocking=True) for name, tensor in batch.items()}
-            with _autocast(settings), dropout.drawn(settings.seed, step, number, settings.device):
-                loss = work.loss(model, batch) / total_weight
-            share.add(torch.autograd.grad(loss, parameters, allow_unused=True))
-            share.loss += loss.item()
+            with _told_if_short(batch["input_ids"], settings):
+                batch = {name: t.to(settings.device, non_blocking=True) for name, t in batch.items()}
+                with _autocast(settings), dropout.drawn(settings.seed, step, number, settings.device):
+                    loss = work.loss(model, batch) / total_weight
+                share.add(torch.autograd.grad(loss, parameters, allow_unused=True))
+                share.loss += loss.item()
             share.num_tokens += batch["input_ids"].numel()
         return share
 
@@ -85,6 +87,26 @@ def accumulate(
         if gradient is not None:
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
     return Done(total.loss, total.num_tokens, total.content % _WORD**2)
+
+
+@contextlib.contextmanager
+def _told_if_short(input_ids: Tensor, settings: Settings) -> Iterator[None]:
+    """Inside, running out of memory is a ResourceError that names a micro-batch of half the size."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):  # torch has no class for CPUs
+            raise
+        rows, length = input_ids.shape
+        half = max(1, rows // 2)
+        way_out = f"pretrain.tokens_per_step={half * length}"
+        if settings.stage.split("/")[0] == "finetune":
+            way_out = f"finetune.batch_size={half}"
+        raise ResourceError(
+            "resource.memory",
+            f"out of memory on {settings.device.type} with {rows} x {length} tokens at once",
+            hint=f"{half} x {length} take half of it: --set {way_out}; or a smaller model",
+        ) from None
 
 
 def agree(

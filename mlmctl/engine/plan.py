@@ -17,8 +17,9 @@ from typing import Any, Literal
 
 import torch
 
+from ..artifact import read_json
 from ..config import PretrainConfig, seconds
-from ..errors import ArtifactError, UsageError
+from ..errors import UsageError
 from ..storage import write_file
 from . import budget, probe, schedule
 from .architectures import Shape
@@ -134,27 +135,19 @@ def steps_by_rule(config: PretrainConfig, num_blocks: int, blocks_per_step: int)
 
 def read(work: Path) -> Plan | None:
     """The committed plan of this work folder, or None. ArtifactError if it cannot be read."""
-    path = work / PLAN
-    try:
-        return from_json(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ArtifactError(
-            "plan.damaged", f"cannot be read: {error}", where=str(path), hint="--force pretrain starts again"
-        ) from None
+    return read_json(work / PLAN, from_json) if (work / PLAN).exists() else None
 
 
 def from_json(content: Mapping[str, Any]) -> Plan:
-    """The plan that `asdict` made `content` of; TypeError or AttributeError for anything else."""
+    """The plan that `asdict` made `content` of; ValueError, TypeError or AttributeError for anything else."""
     timing, choice = content.get("timing"), content.get("choice")
-    return Plan(
-        **{
-            **content,
-            "timing": Timing(**timing) if timing else None,
-            "choice": Choice(**choice) if choice else None,
-        }
-    )
+    made = {"timing": Timing(**timing) if timing else None, "choice": Choice(**choice) if choice else None}
+    plan = Plan(**{**content, **made})
+    counts = (plan.num_steps, plan.warmup_steps, plan.decay_start)
+    sizes = (plan.blocks_per_step, plan.blocks_per_micro_batch, plan.block_length)
+    if not all(type(number) is int and number >= 0 for number in (*counts, *(n - 1 for n in sizes))):
+        raise ValueError("its numbers are not what they can be")
+    return plan
 
 
 def commit(work: Path, plan: Plan) -> None:

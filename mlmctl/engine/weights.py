@@ -8,7 +8,6 @@ never opened.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
+from ..artifact import read_json
 from ..errors import ArtifactError, one_line
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 """Names the file of each tensor where there are several."""
 
-_MAX_HEADER = 16 * 2**20
+_MAX_HEADER = 2**22
 """Bytes; the header of the largest stock encoder has some 100,000."""
 
 _FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -98,11 +98,11 @@ def read(tensors: Mapping[str, Stored], names: Mapping[str, str]) -> Iterator[tu
 
 def _indexed(path: Path) -> dict[str, Path]:
     """Tensor -> file of an index; only plain names of safetensors files beside it."""
-    try:
-        named = json.loads(path.read_bytes())["weight_map"]
-        names = {str(tensor): str(file) for tensor, file in named.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ArtifactError("model.damaged", "is not an index of weights", where=str(path)) from None
+
+    def made(index: Mapping[str, Any]) -> dict[str, str]:
+        return {str(tensor): str(file) for tensor, file in index["weight_map"].items()}
+
+    names = read_json(path, made)
     for name in names.values():
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise ArtifactError("model.damaged", f"names {name!r}, no safetensors file", where=str(path))

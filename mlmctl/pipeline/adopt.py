@@ -12,6 +12,7 @@ from typing import Any
 
 from ..artifact import MANIFEST, read_manifest
 from ..config import Recipe
+from ..errors import ArtifactError, one_line
 from ..events import Emit, Note
 from ..recipe import Resolved
 from ..stages.stage import BASE
@@ -45,6 +46,11 @@ def adopt(run: Path, resolved: Resolved, emit: Emit) -> Recipe:
             and f"{table}.{name}" not in resolved.origins
             and recorded[name] != getattr(current, name)
         }
+        try:
+            type(current)(**changes)  # a copy is not checked
+        except ValueError as error:
+            found = f"records what no recipe can hold: {one_line(error)}"
+            raise ArtifactError("artifact.damaged", found, where=str(run / names[0] / MANIFEST)) from None
         tables[table] = current.model_copy(update=changes)
         told += [f"{name} {value}" for name, value in changes.items() if name != "path"]
     if told:

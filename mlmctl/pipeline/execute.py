@@ -10,7 +10,6 @@ artifact of another key         -> make it again (tokenizer, mask, evaluate), or
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,14 +18,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from ..artifact import MANIFEST, Header, Manifest, digest, open_artifact, publish, read_manifest, recover
+from ..artifact import (
+    MANIFEST,
+    Header,
+    Manifest,
+    digest,
+    open_artifact,
+    publish,
+    read_json,
+    read_manifest,
+    recover,
+    refuse_links,
+)
 from ..config import RuntimeConfig, changed_fields
 from ..engine import machine
 from ..engine.ranks import ALONE, Ranks
 from ..errors import ArtifactError, DataError
 from ..events import Emit, Event, Note, StageFinished, StageStarted
 from ..stages.stage import Stage
-from ..storage import HashCache, write_file
+from ..storage import HashCache, json_bytes, write_file
 from ..text.spool import Spool
 from . import follow, inputs
 from .lock import locked
@@ -143,12 +153,8 @@ def decide(run: Path, node: Node, header: Header, force: Collection[str] = ()) -
     others = sorted((run / WORK).glob(f"{_flat(node.name)}-*/{_REQUEST}"))
     begun = [request for request in others if len(list(request.parent.iterdir())) > 1]
     if begun and not node.replaceable:
-        request = json.loads(begun[0].read_text())
-        raise _refusal(
-            node,
-            "was begun with another configuration or input",
-            _changes(request["config"], request["inputs"], header),
-        )
+        changes = read_json(begun[0], lambda request: _changes(request["config"], request["inputs"], header))
+        raise _refusal(node, "was begun with another configuration or input", changes)
     return Decision("run", "new")
 
 
@@ -180,9 +186,10 @@ def _bring_up(
             where=str(run),
             hint="name the corpus",
         )
+    folders.read_again(node)
     started = time.monotonic()
     emit(StageStarted(node.name, decision.reason))
-    previous = partial(_previous, target, folders.cache) if decision.reason != _FORCED else lambda: None
+    previous = partial(_previous, target) if decision.reason != _FORCED else lambda: None
     _make(run, node, header, decision, runtime, emit, previous, started, team)
     seconds = time.monotonic() - started
     manifest = read_manifest(target)
@@ -203,12 +210,14 @@ def _make(
     team: Team | None,
 ) -> None:
     work = _work_folder(run, node, header)
+    for path in (run / node.name, run / OLD / node.name, work, *work.rglob("*")):
+        refuse_links(run, path)
     if decision.action == "run":
         for left in (run / WORK).glob(f"{_flat(node.name)}-*"):
             shutil.rmtree(left)
     work.mkdir(parents=True, exist_ok=True)
     request = {"config": node.trunk, "inputs": dict(header.inputs)}
-    write_file(work / _REQUEST, json.dumps(request, sort_keys=True).encode())
+    write_file(work / _REQUEST, json_bytes(request, sort_keys=True))
 
     recorder = _Recorder(emit)
     ranks = team.ranks if team and node.tables else ALONE
@@ -240,10 +249,10 @@ def _make(
     node.tidy(work)
 
 
-def _previous(target: Path, cache: HashCache) -> Path | None:
+def _previous(target: Path) -> Path | None:
     """The artifact that is about to be replaced, if it is whole."""
     try:
-        open_artifact(target, cache)
+        open_artifact(target)
     except ArtifactError:
         return None
     return target
@@ -294,6 +303,12 @@ class _Folders:
                         hint=f"--force {name.split('/')[0]} makes it again",
                     )
         return fingerprints
+
+    def read_again(self, node: Node) -> None:
+        """Verify what a node is about to compute from where the cache of hashes had answered for it."""
+        for folder in node.reads.values():
+            if (folder / MANIFEST).exists() and self.cache.has_not_read(folder):
+                open_artifact(folder)
 
     def _open(self, folder: Path) -> tuple[str, Mapping[str, str]]:
         if folder not in self._opened:

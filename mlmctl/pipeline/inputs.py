@@ -95,7 +95,7 @@ def corpus(run: Path, config: CorpusConfig, cache: HashCache, emit: Emit, may_re
     recorded = _recorded_corpus(run)
     if recorded is not None:
         known_fingerprint, known_paths = recorded
-        if known_paths and all(Path(path).exists() for path in known_paths):
+        if known_paths and all(Path(path).is_absolute() and Path(path).exists() for path in known_paths):
             return corpus(run, config.model_copy(update={"paths": known_paths}), cache, emit, may_read)
         return Corpus((), known_fingerprint, known_paths)
     emit(Note("no corpus named: using the small built-in English one; name your own text files", "warning"))
@@ -173,17 +173,24 @@ def model(folder: Path, cache: HashCache) -> str:
 def encoder_folder(run: Path, named: str | None) -> Path:
     """An encoder: that of the run folder, or the one named: a fine-tuned one's, a folder, `hf:OWNER/NAME`."""
     if not named:
-        return run / "pretrain"
+        return _whole(run / "pretrain")
     inside, path = run / "finetune" / named, Path(named)
     if "/" not in named and inside.exists():
-        return inside
+        return _whole(inside)
     return path if path.is_relative_to(run) else hub.folder(named)  # what is of this run may come yet
 
 
 def model_folder(run: Path, named: str) -> Path:
     """A fine-tuned model: a name in the run folder, a folder anywhere, or `hf:OWNER/NAME`."""
     is_inside = "/" not in named and not Path(named).is_dir()
-    return run / "finetune" / named if is_inside else encoder_folder(run, named)
+    return _whole(run / "finetune" / named) if is_inside else encoder_folder(run, named)
+
+
+def _whole(folder: Path) -> Path:
+    """What a run folder holds under a name of its own has a manifest, or has lost it."""
+    if folder.is_dir() and not (folder / MANIFEST).exists():
+        raise ArtifactError("artifact.missing", "has no manifest", where=str(folder))
+    return folder
 
 
 def check_positions(encoder: Path, block_length: int) -> None:
@@ -198,7 +205,7 @@ def check_positions(encoder: Path, block_length: int) -> None:
         )
 
 
-def tokenizer(folder: Path, cache: HashCache) -> str:
+def tokenizer(folder: Path) -> str:
     """The fingerprint of a pinned tokenizer: its content, wherever it lies and whoever made it.
 
     One of ours is verified first, so that damage is not taken for another tokenizer.
@@ -211,8 +218,8 @@ def tokenizer(folder: Path, cache: HashCache) -> str:
         raise UsageError("usage.no-tokenizer", "has no tokenizer.json", where=str(folder), hint=hint)
     artifact = folder.parent if folder.name == BASE else folder
     if (artifact / MANIFEST).exists():
-        open_artifact(artifact, cache)
-    return cache.sha256(path)
+        open_artifact(artifact)
+    return sha256_file(path)
 
 
 def _spoken(path: str) -> str:

@@ -89,7 +89,7 @@ def pretrain_nodes(
             recipe = recipe.model_copy(update={"tokenizer": tokenizer})
     paths = corpus_paths or recipe.corpus.paths
     corpus = inputs.corpus(run, recipe.corpus.model_copy(update={"paths": paths}), cache, emit, may_read)
-    nodes = [_tokenizer(recipe, corpus, cache)]
+    nodes = [_tokenizer(recipe, corpus)]
     if until != "tokenizer":
         nodes += [_blocks(run, recipe, corpus), _policy(run, recipe.mask)]
     if until == "pretrain":
@@ -134,7 +134,7 @@ def folder_name(name: str) -> str:
     return name
 
 
-def _tokenizer(recipe: Recipe, corpus: inputs.Corpus, cache: HashCache) -> Node:
+def _tokenizer(recipe: Recipe, corpus: inputs.Corpus) -> Node:
     def make(stage: Stage) -> Metrics:
         from ..stages import tokenizer
 
@@ -144,7 +144,7 @@ def _tokenizer(recipe: Recipe, corpus: inputs.Corpus, cache: HashCache) -> Node:
         message = "there is no tokenizer to extend"
         raise UsageError("usage.extend", message, where="--extend-vocab", hint="--tokenizer DIR names one")
     if recipe.tokenizer.path:
-        pinned = inputs.tokenizer(Path(recipe.tokenizer.path), cache)
+        pinned = inputs.tokenizer(Path(recipe.tokenizer.path))
         if not recipe.tokenizer.extend:
             config, given = {"pinned": True}, {"pinned": pinned}
             return Node("tokenizer", make, config, reads={}, given=given, needs_torch=False)

@@ -25,7 +25,7 @@ from ..events import Emit, Event, Note, Progress
 from ..storage import check_space, sha256_file
 from ..text import ahead, near_duplicates, parts, policy, splitting, vocabulary, workers
 from ..text.audit import audit
-from ..text.blocks import SPLITS, Blocks, BlockWriter, id_dtype
+from ..text.blocks import SPLITS, UNIGRAMS, Blocks, BlockWriter, id_dtype
 from ..text.corpus import Source, text_bytes
 from ..text.documents import Documents
 from ..text.earlier import Record
@@ -89,13 +89,13 @@ def run_blocks(config: MaskConfig, corpus: CorpusConfig, stage: Stage) -> dict[s
         **counts,
         "valid_bytes": valid_bytes,
     }
-    np.save(stage.out / "unigrams.npy", facts.pop("unigrams"), allow_pickle=False)
+    np.save(stage.out / UNIGRAMS, facts.pop("unigrams"), allow_pickle=False)
     layout = {
         "block_length": config.block_length,
         "dtype": id_dtype(encoder.specials.vocab_size).name,
         "vocab_size": encoder.specials.vocab_size,
         "special_ids": encoder.specials.to_json(),
-        "unigrams": "unigrams.npy",
+        "unigrams": UNIGRAMS,
         "unit": documents.unit,
         "tokenizer_sha256": tokenizer_hash,
     }

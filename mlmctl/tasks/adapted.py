@@ -16,6 +16,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
+from ..artifact import read_json
 from ..engine import model as models
 from ..errors import ArtifactError
 from ..storage import write_file
@@ -67,20 +68,20 @@ def write_task(folder: Path, task: Task, settings: Settings, block_length: int) 
 
 def open_adapted(folder: Path, device: torch.device) -> Adapted:
     """The fine-tuned model in `folder`, in eval mode on `device`. ArtifactError if it is none."""
-    path = folder / _FILE
-    try:
-        content = json.loads(path.read_bytes())
-        task = TASKS[content["task"]]
-        settings, block_length = content["settings"], int(content["block_length"])
-    except FileNotFoundError:
+    if not (folder / _FILE).exists():
         raise ArtifactError(
             "artifact.no-task",
             f"has no {_FILE}: it is not a model made by finetune",
             where=str(folder),
             hint="mlmctl finetune makes one",
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise ArtifactError("artifact.damaged", "cannot be read", where=str(path)) from None
+        )
+
+    def made(content: dict[str, Any]) -> tuple[Task, Settings, int]:
+        task, settings = TASKS[content["task"]], dict(content["settings"])
+        task.head(settings)  # fails for settings that are not its own
+        return task, settings, int(content["block_length"])
+
+    task, settings, block_length = read_json(folder / _FILE, made)
     model, report = models.load(folder, task.model_head, device=device)
     if report.new:
         missing = ", ".join(report.new)

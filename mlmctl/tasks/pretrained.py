@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
+from ..artifact import read_json
 from ..engine import configuration
 from ..engine import model as models
 from ..errors import ArtifactError
@@ -51,7 +51,8 @@ def open_pretrained(folder: Path, device: torch.device, *, needs_head: bool = Tr
 
 def block_length(folder: Path) -> int:
     """The longest input a model was trained on; for one made elsewhere, that it has positions for."""
+    most = configuration.num_positions(folder)
     for name in ("plan.json", "task.json"):
         if (folder / name).is_file():
-            return int(json.loads((folder / name).read_bytes())["block_length"])
-    return configuration.num_positions(folder)
+            return min(read_json(folder / name, lambda found: int(found["block_length"])), most)
+    return most

@@ -9,7 +9,6 @@ masked occurs in `train`, int64 [vocab_size].
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..artifact import read_json
 from ..errors import ArtifactError
 from .npy import Appender, open_array
 from .packing import Packer
@@ -26,6 +26,10 @@ from .specials import Specials
 
 Split = Literal["train", "valid"]
 SPLITS: tuple[Split, ...] = ("train", "valid")
+
+UNIGRAMS = "unigrams.npy"
+_MOST_TOKENS = 2**24
+"""In a vocabulary: far above every one there is."""
 
 
 def id_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -51,8 +55,8 @@ class Blocks:
     def open(cls, folder: Path, split: Split) -> Blocks:
         """ArtifactError if the arrays are not the ones that `blocks.json` describes."""
         facts = read_facts(folder)
-        dtype = np.dtype(facts["dtype"])
-        ids = open_array(folder / f"{split}.npy", dtype)
+        specials = Specials.from_json(facts["special_ids"], facts["vocab_size"])
+        ids = open_array(folder / f"{split}.npy", id_dtype(specials.vocab_size))
         words = open_array(folder / f"{split}.words.npy", np.dtype(np.uint8))
         maskable = open_array(folder / f"{split}.maskable.npy", np.dtype(np.uint16))
         num_blocks, length = facts[f"num_{split}_blocks"], facts["block_length"]
@@ -61,7 +65,6 @@ class Blocks:
             raise ArtifactError(
                 "artifact.shape", f"the arrays of {split} do not fit blocks.json", where=str(folder)
             )
-        specials = Specials.from_json(facts["special_ids"], facts["vocab_size"])
         return cls(ids, words, maskable, specials, facts)
 
     @classmethod
@@ -98,19 +101,20 @@ class Blocks:
 
     def unigrams(self, folder: Path) -> NDArray[np.int64]:
         """How often each maskable token occurs in `train`, int64 [vocab_size]."""
-        return open_array(folder / str(self.facts["unigrams"]), np.dtype(np.int64), memory_mapped=False)
+        return open_array(folder / UNIGRAMS, np.dtype(np.int64), memory_mapped=False)
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """The contents of `blocks.json`."""
-    path = folder / "blocks.json"
-    try:
-        facts = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ArtifactError("artifact.damaged", f"cannot be read: {error}", where=str(path)) from None
-    if not isinstance(facts, dict):
-        raise ArtifactError("artifact.damaged", "is not a JSON object", where=str(path))
-    return facts
+    """The contents of `blocks.json`. ArtifactError if it is not what blocks have."""
+
+    def checked(facts: dict[str, Any]) -> dict[str, Any]:
+        sizes = [facts[name] for name in ("vocab_size", "block_length", *(f"num_{s}_blocks" for s in SPLITS))]
+        if not all(type(size) is int and size >= 0 for size in sizes) or sizes[0] > _MOST_TOKENS:
+            raise ValueError("its sizes are not what sizes can be")
+        Specials.from_json(facts["special_ids"], facts["vocab_size"])
+        return facts
+
+    return read_json(folder / "blocks.json", checked)
 
 
 class BlockWriter:

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ArtifactError
+from ..errors import ArtifactError, one_line, translated
+
+_MAX_HEADER = 2**12
+"""Bytes; ours have 118."""
 
 
 class Appender:
@@ -60,12 +63,25 @@ class Appender:
 def open_array(path: Path, dtype: np.dtype[Any] | None = None, *, memory_mapped: bool = True) -> NDArray[Any]:
     """An array from an artifact, read-only and memory-mapped; never of objects.
 
-    ArtifactError if the file is not such an array or has another dtype.
+    ArtifactError if the file is not such an array or has another dtype. Mapped first in any case, so that no
+    memory is taken for what the header claims and the file does not have.
     """
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r" if memory_mapped else None, allow_pickle=False)
-    except (ValueError, EOFError, FileNotFoundError) as error:
-        raise ArtifactError("artifact.not-an-array", f"cannot be read: {error}", where=str(path)) from None
+
+    def refusal(error: Exception) -> ArtifactError:
+        return ArtifactError("artifact.not-an-array", f"cannot be read: {one_line(error)}", where=str(path))
+
+    with translated(refusal):
+        _check_header(path)
+        array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     if dtype is not None and array.dtype != dtype:
         raise ArtifactError("artifact.dtype", f"holds {array.dtype}, not {dtype}", where=str(path))
-    return array
+    return array if memory_mapped else np.array(array)
+
+
+def _check_header(path: Path) -> None:
+    """ValueError for a header that is longer than any of ours: numpy would read all of it."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    size = int.from_bytes(start[8:10] if start[6:7] == b"\1" else start[8:12], "little")
+    if size > _MAX_HEADER:
+        raise ValueError(f"its header is said to have {size:,} bytes")

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from .. import extras
 from ..config import CorpusConfig
 from ..errors import DataError
+from . import parquet_pages
 from .compression import CHUNK, AtByte, check_ratio
 from .corpus import Source, shown
 from .reading import Tally
 from .rows import Row
 
 _BATCH_BYTES = 2**22
+_EXPANDED_BYTES = 2**25
 _MOST_ROWS = 1024
 
 
@@ -35,16 +37,19 @@ def rows(
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(
-            source.path, buffer_size=CHUNK, pre_buffer=False, page_checksum_verification=True
-        ) as file:
+        with (
+            parquet_pages.opened(source.path, source.name) as raw,
+            parquet.ParquetFile(
+                source.path, buffer_size=CHUNK, pre_buffer=False, page_checksum_verification=True
+            ) as file,
+        ):
             names = file.schema_arrow.names
             if len(set(names)) < len(names):
                 raise DataError("data.columns", "the table names a column twice", where=source.name)
             names = list(columns) if columns and set(columns) <= set(names) else names
             number, bytes_before = 0, tally.num_bytes
             for group in range(file.num_row_groups):
-                most_rows = _rows_at_once(file.metadata.row_group(group), names, source)
+                most_rows = _rows_at_once(raw, file.metadata.row_group(group), names, source)
                 for batch in file.iter_batches(most_rows, [group], names, use_threads=False):
                     read = _Batch(pyarrow, source, config, tally, number)
                     values = [read.values(batch.column(name)) for name in names]
@@ -53,7 +58,7 @@ def rows(
                         number += 1
                         yield Row(number, source.name, dict(zip(names, row, strict=True)))
                     tally.num_lines += batch.num_rows
-                    at_byte(source.size * number // file.metadata.num_rows)
+                    at_byte(source.size * number // max(1, file.metadata.num_rows))
     except (pyarrow.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the disk, not of the file's content
@@ -62,13 +67,17 @@ def rows(
         raise DataError("data.parquet", found, where=source.name) from None
 
 
-def _rows_at_once(group: Any, names: Sequence[str], source: Source) -> int:
-    """So many rows of a row group that they are some megabytes on average; DataError if it would explode."""
+def _rows_at_once(raw: BinaryIO, group: Any, names: Sequence[str], source: Source) -> int:
+    """So many rows of a row group that they are some megabytes on average, and bounded if every one of them
+    is the whole dictionary. DataError if it would explode.
+    """
     chunks = [group.column(number) for number in range(group.num_columns)]
     chunks = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] in names]
     unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
     check_ratio(unpacked, sum(chunk.total_compressed_size for chunk in chunks), source.name)
-    return int(min(_MOST_ROWS, max(1, _BATCH_BYTES * group.num_rows // max(1, unpacked))))
+    on_average = _BATCH_BYTES * group.num_rows // max(1, unpacked)
+    dictionary = max((parquet_pages.largest_dictionary(raw, c, source.name) for c in chunks), default=0)
+    return int(min(_MOST_ROWS, max(1, on_average), max(1, _EXPANDED_BYTES // max(1, dictionary))))
 
 
 @dataclass(frozen=True)

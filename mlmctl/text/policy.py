@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ArtifactError
+from ..artifact import read_json
+from ..config import MaskConfig
 from . import masking
 from .blocks import Blocks
 from .masking import SHARES, Masked
@@ -54,18 +54,19 @@ class Policy:
     @classmethod
     def read(cls, folder: Path) -> Policy:
         """From the artifact `mask/policy`. ArtifactError if it cannot be read."""
-        path = folder / "policy.json"
-        try:
-            rules: Mapping[str, Any] = json.loads(path.read_bytes())
+
+        def made(rules: Mapping[str, Any]) -> Policy:
+            names = ("rate_start", "rate_end", "unit", "span_length", "seed")
+            config = MaskConfig(**{name: rules[name] for name in names})  # holds them to their limits
             return cls(
-                rate_start=float(rules["rate_start"]),
-                rate_end=float(rules["rate_end"]),
+                rate_start=config.rate_start,
+                rate_end=config.rate_end,
                 units=Units.from_json(rules),
-                seed=int(rules["seed"]),
+                seed=config.seed,
                 num_frozen_blocks=int(rules["num_frozen_blocks"]),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArtifactError("artifact.damaged", f"cannot be read: {error!r}", where=str(path)) from None
+
+        return read_json(folder / "policy.json", made)
 
 
 @dataclass(frozen=True)

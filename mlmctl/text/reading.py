@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from ..config import CorpusConfig
-from ..errors import DataError, UsageError
+from ..errors import DataError, UsageError, one_line
 from .compression import CHUNK, AtByte, decompressed, way_out
 from .corpus import Source
 
@@ -137,6 +137,9 @@ class _Decoder:
             text: str = self._decoder.decode(chunk, final=not chunk)
         except UnicodeDecodeError as error:
             raise self._error(error, self._num_bytes - buffered) from None
+        except UnicodeError as error:  # codecs that are no encodings of files, such as idna
+            found = f"cannot be read in this encoding: {one_line(error)}"
+            raise DataError("data.encoding", found, where=self._source.name, hint=_WAYS_OUT) from None
         self._num_bytes += len(chunk)
         self._tally.num_bytes += len(chunk)
         if text and not self._has_begun:

@@ -48,5 +48,9 @@ class Specials:
 
     @classmethod
     def from_json(cls, ids: Mapping[str, Any], vocab_size: int) -> Specials:
+        """ValueError for an id that the vocabulary does not have."""
         others = tuple(int(number) for number in ids.get("others", ()))
-        return cls(**{name: int(ids[name]) for name in NAMES}, vocab_size=vocab_size, others=others)
+        found = cls(**{name: int(ids[name]) for name in NAMES}, vocab_size=vocab_size, others=others)
+        if not all(0 <= number < vocab_size for number in (*(getattr(found, n) for n in NAMES), *others)):
+            raise ValueError("a special token is not in the vocabulary")
+        return found

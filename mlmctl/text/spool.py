@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..artifact import digest
+from ..artifact import digest, refuse_links
 from ..storage import TEMPORARY, sync, write_file
 
 _RECORD_LENGTH = 32
@@ -40,6 +40,7 @@ class Spool:
 
     def add(self, chunks: Iterable[bytes], kind: str, suffix: str) -> Path:
         """Write the chunks as they come; the file is called `<kind>-<SHA-256><suffix>`."""
+        refuse_links(self.folder.parent, self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f"{TEMPORARY}{kind}-{secrets.token_hex(4)}"
         content_hash = hashlib.sha256()

@@ -21,6 +21,7 @@ from .corpus import Source
 from .documents import Documents
 from .encoding_faults import EncodingFaults, find
 from .lengths import Lengths
+from .npy import open_array
 from .reading import Tally
 from .repeats import Boilerplate, Duplicates
 from .traces import Traces
@@ -109,7 +110,7 @@ class NearDuplicates:
     def found(self) -> tuple[int, str]:
         """How many documents are like an earlier one, exact duplicates among them; the place of the first."""
         self._sign()
-        parts = [partial(np.load, file, mmap_mode="r") for file in self._files]
+        parts = [partial(open_array, file) for file in self._files]
         is_first = near_duplicates.first_of_similar(parts, self.threshold, self._scratch)
         numbers = np.flatnonzero(~is_first)
         if not len(numbers):
@@ -120,7 +121,8 @@ class NearDuplicates:
     def _sign(self) -> None:
         if self._batch:
             self._files.append(self._scratch / f"signatures-{len(self._files)}.npy")
-            np.save(self._files[-1], near_duplicates.signatures([document for document, _ in self._batch]))
+            signatures = near_duplicates.signatures([document for document, _ in self._batch])
+            np.save(self._files[-1], signatures, allow_pickle=False)
             with (self._scratch / _PLACES).open("a", encoding="utf-8") as places:
                 places.writelines(f"{place}\n" for _, place in self._batch)
         self._batch, self._size = [], 0

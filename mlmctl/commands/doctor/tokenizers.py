@@ -9,7 +9,6 @@ from ... import hub
 from ...artifact import MANIFEST, read_manifest
 from ...config import Recipe
 from ...pipeline.inputs import tokenizer as checked
-from ...storage import HashCache
 from ...text import fit, vocabulary
 from ...text.fit import Fit
 
@@ -42,7 +41,7 @@ def measure(recipe: Recipe, run_folder: Path, sample: list[str]) -> Measured:
 def _folder(recipe: Recipe, run_folder: Path) -> Path | None:
     if recipe.tokenizer.path:
         folder = Path(recipe.tokenizer.path)
-        checked(folder, HashCache(None))
+        checked(folder)
         return folder
     if recipe.pretrain.init:
         return hub.folder(recipe.pretrain.init)

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from ...config import PretrainConfig, RuntimeConfig, seconds
-from ...engine import calibrate, configuration, evaluate_mlm, model, needs, plan, runtime
+from ...engine import calibrate, configuration, evaluate_mlm, machine, model, needs, plan, runtime
 from ...engine.budget import Timing
 from ...engine.checkpoint import Checkpoints, keep_only
 from ...engine.loop import Evaluation, Trained, train
@@ -191,6 +191,10 @@ def _tell_plan(world: World, encoder: PreTrainedModel, chosen: plan.Plan) -> Non
         ("memory", f"about {needed.memory / 2**20:,.0f} MiB"),
     ]
     world.stage.emit(Plan("pretrain", [row for row in rows if row[1]]))
+    free = machine.available_memory() if world.runtime.device.type == "cpu" else None
+    if free is not None and free < needed.memory:
+        found = f"needs about {needed.memory / 2**20:,.0f} MiB of memory, {free / 2**20:,.0f} are free"
+        world.stage.emit(Note(f"{found}: a smaller --preset or pretrain.tokens_per_step", "warning"))
     check_space(world.stage.work, needed.disk)
 
 
