@@ -25,7 +25,7 @@ from ..engine import machine
 from ..errors import ArtifactError, DataError
 from ..events import Emit, Event, Note, StageFinished, StageStarted
 from ..stages.stage import Stage
-from ..storage import HashCache, write_file
+from ..storage import HashCache, make_folder, write_file
 from . import inputs
 from .lock import locked
 from .nodes import Node
@@ -147,6 +147,9 @@ def _bring_up(
     target = run / node.name
     if decision.action == "fresh":
         manifest = open_artifact(target, folders.cache)
+        work = _work_folder(run, node, header)
+        if not _is_tidy(work):
+            _tidy(work, node, header)
         emit(StageFinished(node.name, "fresh", 0.0, manifest.metrics))
         return StageReport(node.name, "fresh", 0.0, target, manifest)
     if node.corpus is not None and not node.corpus.sources:
@@ -180,9 +183,8 @@ def _make(
     if decision.action == "run":
         for left in (run / WORK).glob(f"{_flat(node.name)}-*"):
             shutil.rmtree(left)
-    work.mkdir(parents=True, exist_ok=True)
-    request = {"config": node.trunk, "inputs": dict(header.inputs)}
-    write_file(work / _REQUEST, json.dumps(request, sort_keys=True).encode())
+    make_folder(work)
+    _write_request(work, node, header)
 
     recorder = _Recorder(emit)
     facts = _environment(node, runtime)
@@ -205,7 +207,28 @@ def _make(
         draft.details["reads"] = {name: _relative(path, run) for name, path in node.reads.items()}
         if recorder.warnings:
             draft.details["warnings"] = recorder.warnings
+    _tidy(work, node, header)
+
+
+def _tidy(work: Path, node: Node, header: Header) -> None:
+    """Remove of the work folder what is not needed once the result is published."""
     node.tidy(work)
+    if work.is_dir():
+        _write_request(work, node, header, is_tidy=True)
+
+
+def _is_tidy(work: Path) -> bool:
+    """Whether nothing is left of the work that a kill kept from being removed."""
+    try:
+        return bool(json.loads((work / _REQUEST).read_bytes()).get("is_tidy"))
+    except FileNotFoundError:
+        return not work.is_dir()
+
+
+def _write_request(work: Path, node: Node, header: Header, is_tidy: bool = False) -> None:
+    """What the work was begun for, by which it is found again."""
+    request = {"config": node.trunk, "inputs": dict(header.inputs), "is_tidy": is_tidy}
+    write_file(work / _REQUEST, json.dumps(request, sort_keys=True).encode())
 
 
 def _previous(target: Path, cache: HashCache) -> Path | None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import BusyError, ResourceError
+from ..storage import make_folder
 
 NAME = ".lock"
 
@@ -24,7 +25,7 @@ NAME = ".lock"
 def locked(run: Path) -> Iterator[None]:
     """Hold the run folder, made if need be. BusyError names the holder; ResourceError: not writable."""
     try:
-        run.mkdir(parents=True, exist_ok=True)
+        make_folder(run)
         descriptor = os.open(run / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     except FileExistsError:
         raise ResourceError("resource.run", "is a file, not a folder", where=str(run)) from None

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..artifact import digest
-from ..storage import TEMPORARY, sync, write_file
+from ..storage import TEMPORARY, make_folder, sync, write_file
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Spool:
 
     def add(self, chunks: Iterable[bytes], kind: str, suffix: str) -> Path:
         """Write the chunks as they come; the file is called `<kind>-<SHA-256><suffix>`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         temporary = self.folder / f"{TEMPORARY}{kind}-{secrets.token_hex(4)}"
         content_hash = hashlib.sha256()
         try:
