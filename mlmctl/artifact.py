@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import ArtifactError, one_line
-from .storage import TEMPORARY, HashCache, json_bytes, sha256_file, sync
+from .storage import TEMPORARY, HashCache, json_bytes, make_folder, sha256_file, sync
 
 T = TypeVar("T")
 
@@ -121,7 +121,7 @@ def publish(
     meanwhile) is given, and refused otherwise. If the body raises, nothing is left and `target` is
     as it was.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     if target.is_symlink():
         raise ArtifactError(
             "artifact.link", "is a symbolic link; nothing is written through it", where=str(target)
@@ -240,9 +240,10 @@ def recover(run: Path) -> list[str]:
     for kept in sorted(old.rglob(MANIFEST), key=lambda p: len(p.parts)) if old.is_dir() else []:
         target = run / kept.parent.relative_to(old)
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             kept.parent.rename(target)
             sync(target.parent)
+            sync(kept.parent.parent)
             done.append(f"put back {target.relative_to(run)}, whose replacement was cut short")
     if old.is_dir():
         shutil.rmtree(old)
@@ -360,7 +361,7 @@ def _swap_in(new: Path, target: Path, old: Path | None) -> None:
             raise ArtifactError("artifact.exists", "exists and is never overwritten", where=str(target))
         if old.exists():
             shutil.rmtree(old)
-        old.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(old.parent)
         target.rename(old)
         sync(old.parent)
         sync(target.parent)

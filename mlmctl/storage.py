@@ -125,6 +125,18 @@ def check_space(folder: Path, needed: int) -> None:
         )
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and what is missing above it, so that their names survive a power cut.
+
+    FileExistsError where a file has one of the names.
+    """
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    sync(path.parent)
+
+
 def sync(path: Path) -> None:
     """Wait until a file's content, or a folder's entries, would survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +98,33 @@ def test_the_same_command_again_has_nothing_to_do(shell: Shell, trained: Path) -
     again = shell("pretrain", corpus, "--run", trained, "--steps", "3", *SMALL, "--json").json
     assert {stage["status"] for stage in again["stages"]} == {"fresh"}
     assert set(again["metrics"]) >= PRETRAIN_METRICS
+
+
+def test_fault_02_a_kill_between_blocks_and_policy_changes_nothing(shell: Shell, tmp_path: Path) -> None:
+    asked = (
+        "mask",
+        write_corpus(tmp_path / "c.txt"),
+        "--vocab-size",
+        "120",
+        "--block-length",
+        "32",
+        "--json",
+    )
+    whole = shell(*asked).json
+    shutil.rmtree(tmp_path / "run/mask/policy")
+    again = shell(*asked).json
+    assert [stage["status"] for stage in again["stages"]] == ["fresh", "fresh", "ran"]
+    assert again["stages"][-1]["fingerprint"] == whole["stages"][-1]["fingerprint"]
+
+
+def test_fault_04_what_a_kill_left_of_a_finished_stage_is_cleaned(shell: Shell, tmp_path: Path) -> None:
+    asked = ("tokenizer", write_corpus(tmp_path / "c.txt"), "--vocab-size", "120", "--json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(import_module("mlmctl.pipeline.execute"), "_tidy", lambda *arguments: None)
+        shell(*asked)
+    assert list(tmp_path.glob("run/.work/tokenizer-*"))
+    assert shell(*asked).json["stages"][0]["status"] == "fresh"
+    assert not list(tmp_path.glob("run/.work/tokenizer-*"))
 
 
 def test_more_steps_continue_and_fewer_are_refused(shell: Shell, tmp_path: Path) -> None:

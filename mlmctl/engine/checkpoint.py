@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from ..artifact import Header, Manifest, open_artifact, publish, read_json
 from ..errors import ArtifactError, one_line
 from ..events import Emit, Note
-from ..storage import TEMPORARY
+from ..storage import TEMPORARY, make_folder, sync
 from .optimizer import Optimizer
 
 _FOLDER = "checkpoints"
@@ -186,12 +186,13 @@ class Checkpoints:
             raise ArtifactError("checkpoint.mismatch", str(error), where=str(path)) from error
 
     def _truncate_metrics(self, num_bytes: int) -> None:
-        self._metrics.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._metrics.parent)
         with self._metrics.open("ab") as file:
             if file.tell() < num_bytes:
                 self._emit(Note(f"{self._metrics.name} is shorter than at the checkpoint", "warning"))
             file.truncate(min(num_bytes, file.tell()))
             os.fsync(file.fileno())
+        sync(self._metrics.parent)
 
     def _tell_changes(self, old: Mapping[str, Any]) -> None:
         changes = [

@@ -16,6 +16,7 @@ from ..errors import ArtifactError, one_line
 from ..events import Emit, Note
 from ..recipe import Resolved
 from ..stages.stage import BASE
+from .nodes import POLICY_FIELDS
 
 _RECORDED_IN = {
     "corpus": ("tokenizer",),
@@ -62,5 +63,8 @@ def _recorded(run: Path, names: tuple[str, ...]) -> Mapping[str, Any]:
     found: dict[str, Any] = {}
     for name in names:
         if (run / name / MANIFEST).exists():
-            found.update(read_manifest(run / name).config)
+            config = read_manifest(run / name).config
+            if name == "mask/blocks":  # has the `unit` of the corpus, which is another than that of masks
+                config = {field: value for field, value in config.items() if field not in POLICY_FIELDS}
+            found.update(config)
     return found

@@ -36,7 +36,7 @@ from ..engine.ranks import ALONE, Ranks
 from ..errors import ArtifactError, DataError
 from ..events import Emit, Event, Note, StageFinished, StageStarted
 from ..stages.stage import Stage
-from ..storage import HashCache, json_bytes, write_file
+from ..storage import HashCache, json_bytes, make_folder, write_file
 from ..text.spool import Spool
 from . import follow, inputs
 from .lock import locked
@@ -177,6 +177,9 @@ def _bring_up(
     target = run / node.name
     if decision.action == "fresh":
         manifest = open_artifact(target, folders.cache)
+        work = _work_folder(run, node, header)
+        if not _is_tidy(work):
+            _tidy(work, node, header)
         emit(StageFinished(node.name, "fresh", 0.0, manifest.metrics))
         return StageReport(node.name, "fresh", 0.0, target, manifest)
     if node.corpus is not None and not node.corpus.sources:
@@ -215,9 +218,8 @@ def _make(
     if decision.action == "run":
         for left in (run / WORK).glob(f"{_flat(node.name)}-*"):
             shutil.rmtree(left)
-    work.mkdir(parents=True, exist_ok=True)
-    request = {"config": node.trunk, "inputs": dict(header.inputs)}
-    write_file(work / _REQUEST, json_bytes(request, sort_keys=True))
+    make_folder(work)
+    _write_request(work, node, header)
 
     recorder = _Recorder(emit)
     ranks = team.ranks if team and node.tables else ALONE
@@ -246,7 +248,27 @@ def _make(
         draft.details["reads"] = {name: _relative(path, run) for name, path in node.reads.items()}
         if recorder.warnings:
             draft.details["warnings"] = recorder.warnings
+    _tidy(work, node, header)
+
+
+def _tidy(work: Path, node: Node, header: Header) -> None:
+    """Remove of the work folder what is not needed once the result is published."""
     node.tidy(work)
+    if work.is_dir():
+        _write_request(work, node, header, is_tidy=True)
+
+
+def _is_tidy(work: Path) -> bool:
+    """Whether nothing is left of the work that a kill kept from being removed."""
+    if not (work / _REQUEST).exists():
+        return not work.is_dir()
+    return read_json(work / _REQUEST, lambda request: bool(request.get("is_tidy")))
+
+
+def _write_request(work: Path, node: Node, header: Header, is_tidy: bool = False) -> None:
+    """What the work was begun for, by which it is found again."""
+    request = {"config": node.trunk, "inputs": dict(header.inputs), "is_tidy": is_tidy}
+    write_file(work / _REQUEST, json_bytes(request, sort_keys=True))
 
 
 def _previous(target: Path) -> Path | None:

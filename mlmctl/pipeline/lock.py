@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import ArtifactError, BusyError, ResourceError, UsageError
+from ..storage import make_folder
 
 NAME = ".lock"
 _PATIENCE = 0.2
@@ -33,7 +34,7 @@ def locked(run: Path) -> Iterator[None]:
     """
     _check_name(run)
     try:
-        run.mkdir(parents=True, exist_ok=True)
+        make_folder(run)
         descriptor = os.open(run / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     except FileExistsError:
         raise ResourceError("resource.run", "is a file, not a folder", where=str(run)) from None

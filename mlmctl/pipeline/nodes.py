@@ -22,7 +22,8 @@ from . import inputs
 
 Metrics = dict[str, Any]
 
-_POLICY_FIELDS = {"rate_start", "rate_end", "unit", "span_length", "num_valid_blocks", "seed"}
+POLICY_FIELDS = {"rate_start", "rate_end", "unit", "span_length", "num_valid_blocks", "seed"}
+"""Fields of the table `mask` that blocks do not depend on."""
 _LENGTH_FIELDS = ("steps", "epochs", "budget")
 
 
@@ -179,7 +180,7 @@ def _blocks(run: Path, recipe: Recipe, corpus: inputs.Corpus) -> Node:
 
     if recipe.mask.near_duplicates:  # said before a tokenizer is trained
         extras.check("rensa", "near", "near-duplicates")
-    shape = {name: value for name, value in recipe.mask.key_fields().items() if name not in _POLICY_FIELDS}
+    shape = {name: value for name, value in recipe.mask.key_fields().items() if name not in POLICY_FIELDS}
     return Node(
         "mask/blocks",
         make,
@@ -200,7 +201,7 @@ def _policy(run: Path, config: MaskConfig) -> Node:
 
         return mask.run_policy(config, stage)
 
-    fields = {name: value for name, value in config.key_fields().items() if name in _POLICY_FIELDS}
+    fields = {name: value for name, value in config.key_fields().items() if name in POLICY_FIELDS}
     return Node(
         "mask/policy",
         make,

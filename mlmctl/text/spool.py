@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..artifact import digest, refuse_links
-from ..storage import TEMPORARY, sync, write_file
+from ..storage import TEMPORARY, make_folder, sync, write_file
 
 _RECORD_LENGTH = 32
 _RECORD = re.compile(rf"[0-9a-f]{{{_RECORD_LENGTH}}}\.json")
@@ -41,7 +41,7 @@ class Spool:
     def add(self, chunks: Iterable[bytes], kind: str, suffix: str) -> Path:
         """Write the chunks as they come; the file is called `<kind>-<SHA-256><suffix>`."""
         refuse_links(self.folder.parent, self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         temporary = self.folder / f"{TEMPORARY}{kind}-{secrets.token_hex(4)}"
         content_hash = hashlib.sha256()
         try:
