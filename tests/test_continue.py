@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from mlmctl.config import PretrainConfig
-from mlmctl.engine import initial, model
+from mlmctl.engine import initial, model, schedule
 from mlmctl.engine.evaluate_mlm import FrozenMasks, evaluate
 from mlmctl.errors import ArtifactError, InterruptedRun
 from mlmctl.events import Evaluated, Note
@@ -134,7 +134,7 @@ def test_a_continued_run_that_is_stopped_ends_in_the_same_bits(
         return {"valid_loss": 1.0, "valid_accuracy": 0.0}
 
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain.plan, "is_evaluated", lambda step: step == 3)
+        patch.setattr(schedule, "is_evaluated", lambda step: step == 3)
         patch.setattr(pretrain.evaluate_mlm, "evaluate", stopped)
         with pytest.raises(InterruptedRun):
             pretrain.run(continuing(), broken.stage("out0"))
