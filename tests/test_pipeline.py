@@ -20,7 +20,7 @@ from mlmctl.stages.stage import Stage
 
 @pytest.fixture(autouse=True)
 def quick_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlmctl.engine.runtime.environment", lambda runtime: {})
+    monkeypatch.setattr("mlmctl.engine.runtime.environment", lambda runtime, ranks: {})
 
 
 def writes(content: str) -> Callable[[Stage], dict[str, Any]]:
