@@ -21,9 +21,11 @@ torchrun --standalone --nproc-per-node "$ranks" --max-restarts 3 \
   -m -- mlmctl pretrain "$corpus" --run "$folder/broken" "${options[@]}" >/dev/null 2>"$folder/told.txt" & torchrun=$!
 trap 'kill $torchrun 2>/dev/null || true' EXIT
 killed=0
+checkpoints() {  # the newest, if there is one
+  find "$folder"/broken/.work/pretrain-*/checkpoints -maxdepth 1 -name "step-*" 2>/dev/null | sort | tail -1 || true
+}
 for kill in 1 2; do  # the last rank, then the first, each after a checkpoint that was not there before
   [[ $kill = 1 ]] && rank=$((ranks - 1)) || rank=0
-  checkpoints() { find "$folder"/broken/.work/pretrain-*/checkpoints -maxdepth 1 -name 'step-*' 2>/dev/null | sort | tail -1; }
   before=$(checkpoints)
   for _ in $(seq 12000); do
     [[ $(checkpoints) > $before ]] && break

@@ -65,7 +65,7 @@ def command(*words: str) -> None:
 
 
 def command_that_ends_at(step: int, how: str, words: Sequence[str]) -> None:
-    """The same, but before that step the last rank is killed, hangs, fails, or is told to stop."""
+    """The same, but before that step the last rank is killed, hangs, fails, drifts, or is told to stop."""
     from mlmctl.engine import loop
     from mlmctl.errors import DataError
 
@@ -73,6 +73,9 @@ def command_that_ends_at(step: int, how: str, words: Sequence[str]) -> None:
 
     def accumulate(model, work, number, settings, stop):  # type: ignore[no-untyped-def]
         if number == step and settings.ranks.rank == settings.ranks.world_size - 1:
+            if how == "drifts":
+                next(model.parameters()).data[0] += 1e-3
+                return real(model, work, number, settings, stop)
             if how == "fails":
                 raise DataError("data.test", "is bad", where="there")
             if how == "hangs":

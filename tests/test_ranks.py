@@ -172,6 +172,16 @@ def test_fault_10_one_that_fails_says_so_and_the_others_end_with_its_code(
     assert (error["code"], error["where"]) == ("data.test", "rank 1")
 
 
+def test_fault_10_weights_that_are_not_the_same_on_all_ranks_are_not_saved(
+    runs: dict[int, Path], tmp_path: Path
+) -> None:
+    folder = with_blocks(runs, tmp_path / "run")
+    ended = ranked.run(2, ranked.command_that_ends_at, 2, "drifts", pretrain(folder), folder=tmp_path)
+    assert ended.codes == [5, 5], ended.told
+    assert "after step 6 the weights of rank 1" in ended.told[0]
+    assert not list((folder / ".work").glob("pretrain-*/checkpoints/step-*"))
+
+
 def test_a_signal_to_one_rank_stops_all_at_the_same_step_with_the_state_saved(
     runs: dict[int, Path], tmp_path: Path
 ) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..engine.ranks import Place
 from ..errors import DivergedError, InterruptedRun, MlmctlError, UsageError, from_os_error
@@ -60,6 +61,16 @@ def follow(team: Team) -> None:
         raise
     if exit_code:
         raise SystemExit(exit_code)
+
+
+def leave(exit_code: int) -> NoReturn:
+    """End this rank at once.
+
+    An interpreter that ends in its own time waits for connections to ranks that are gone.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
 
 
 def is_told(place: Place, team: Team | None, error: MlmctlError) -> bool:

@@ -71,6 +71,14 @@ class Call:
 
     def invoke(self, function: Callable[..., None], arguments: Mapping[str, Any]) -> None:
         """Run the command's function; never returns normally if it failed."""
+        try:
+            self._invoke(function, arguments)
+        except SystemExit as ended:
+            if self.place.world_size > 1 and isinstance(ended.code, int) and ended.code:
+                among.leave(ended.code)
+            raise
+
+    def _invoke(self, function: Callable[..., None], arguments: Mapping[str, Any]) -> None:
         stop.install()
         try:
             self._try(lambda: self._among_ranks(lambda: function(self, **arguments)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 _BUCKET_BYTES = 2**25
 """Of gradients sent at once: enough for full speed, and one is copied while another is sent."""
+
+_SOURCE = re.compile(r"^\[\S+:\d+\] ")
+"""Where in the source of a library an error was raised: no news to a user."""
 
 _T = TypeVar("_T")
 
@@ -197,7 +201,7 @@ def lost(place: Place, why: str) -> ResourceError:
     """The error of a rank that hears nothing of another one."""
     return ResourceError(
         "ranks.lost",
-        f"rank {place.rank} of {place.world_size} lost contact to another one: {why[:200]}",
+        f"rank {place.rank} of {place.world_size} lost contact to another one: {_SOURCE.sub('', why)[:200]}",
         hint="the same command continues from the last checkpoint",
     )
 
