@@ -4,13 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check fmt docs clean
+.PHONY: demo test crash check fmt docs clean
 
 demo: $(READY)  ## the main job on built-in data, end to end, in under five minutes
 	$(BIN)/mlmctl demo --run build/demo
 
 test: $(READY)  ## every test, no network
 	$(BIN)/python -m pytest
+
+crash: $(READY)  ## every crash point and power cut of tests/crash, of which `make test` tries a sample; an hour
+	MLMCTL_CRASH=all $(BIN)/python -m pytest tests/crash
 
 check: $(READY)  ## style, types, layers
 	$(BIN)/ruff check .
