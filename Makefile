@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test fuzz check fmt docs clean
+.PHONY: demo test fuzz crash check fmt docs clean
 
 demo: $(READY)  ## the main job on built-in data, end to end, in under five minutes
 	$(BIN)/mlmctl demo --run build/demo
@@ -14,6 +14,9 @@ test: $(READY)  ## every test, no network
 
 fuzz: $(READY)  ## ten minutes of files that nobody would write
 	$(BIN)/python scripts/fuzz.py 600
+
+crash: $(READY)  ## every crash point and power cut of tests/crash, of which `make test` tries a sample; an hour
+	MLMCTL_CRASH=all $(BIN)/python -m pytest tests/crash
 
 check: $(READY)  ## style, types, layers
 	$(BIN)/ruff check .

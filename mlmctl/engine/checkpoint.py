@@ -20,13 +20,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..artifact import Header, Manifest, open_artifact, publish, read_json
 from ..errors import ArtifactError, one_line
 from ..events import Emit, Note
 from ..storage import TEMPORARY, make_folder, sync
+from . import weights
 from .optimizer import Optimizer
 
 _FOLDER = "checkpoints"
@@ -140,8 +141,8 @@ class Checkpoints:
             "trunk_steps": self._trunk_steps,
         }
         with publish(target, Header("checkpoint", config), environment=self._environment) as draft:
-            save_file(dict(_weights(model)), draft.path / "model.safetensors")
-            save_file(optimizer.state(), draft.path / "optimizer.safetensors")
+            weights.write(dict(_weights(model)), draft.path / "model.safetensors")
+            weights.write(optimizer.state(), draft.path / "optimizer.safetensors")
             state = json.dumps(asdict(counters), sort_keys=True, allow_nan=False)
             (draft.path / "state.json").write_text(state + "\n")
             draft.details.update(metrics_bytes=metrics_bytes, seconds=seconds)
@@ -175,10 +176,10 @@ class Checkpoints:
     @torch.no_grad()
     def _load(self, path: Path, model: nn.Module, optimizer: Optimizer) -> None:
         tensors = _tensors(path / "model.safetensors")
-        weights = _weights(model)
-        if {n: t.shape for n, t in tensors.items()} != {n: p.shape for n, p in weights.items()}:
+        parameters = _weights(model)
+        if {n: t.shape for n, t in tensors.items()} != {n: p.shape for n, p in parameters.items()}:
             raise ArtifactError("checkpoint.mismatch", "is of a model of another shape", where=str(path))
-        for name, parameter in weights.items():
+        for name, parameter in parameters.items():
             parameter.copy_(tensors[name])
         try:
             optimizer.load_state(_tensors(path / "optimizer.safetensors"))

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
@@ -135,7 +134,7 @@ def save_model(model: PreTrainedModel, folder: Path) -> None:
     named = model.named_parameters(remove_duplicate=bool(model.config.tie_word_embeddings))
     tensors = {name: parameter.detach().cpu().clone() for name, parameter in named}
     path = folder / "model.safetensors"
-    save_file(tensors, path, metadata={"format": "pt"})
+    weights.write(tensors, path, metadata={"format": "pt"})
     path.chmod((folder / "config.json").stat().st_mode & 0o777)  # safetensors writes for the owner alone
 
 

@@ -8,6 +8,8 @@ never opened.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ INDEX = "model.safetensors.index.json"
 _MAX_HEADER = 2**22
 """Bytes; the header of the largest stock encoder has some 100,000."""
 
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _FLOATS = {"F64", "F32", "F16", "BF16"}
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
@@ -41,6 +44,19 @@ class Stored:
     shape: tuple[int, ...]
     dtype: str
     """As safetensors writes it: F32, BF16, ..."""
+
+
+def write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """A new file of tensors. OSError as Python raises it: safetensors says what the disk refused in words."""
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        if found := _OS_ERROR.search(str(error)):
+            number = int(found[1])
+            raise OSError(number, os.strerror(number), str(path)) from None
+        raise
 
 
 def files(folder: Path) -> list[Path]:

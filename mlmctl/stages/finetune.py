@@ -30,6 +30,7 @@ from ..tasks.pretrained import block_length
 from ..tasks.task import Data, Settings, Task
 from ..tasks.work import WindowWork
 from ..text import vocabulary
+from ..text.npy import write_array
 from .stage import Stage
 
 _NUM_EVALUATIONS = 8
@@ -259,5 +260,5 @@ def _write(
     write_task(stage.out, adapted.task, adapted.settings, adapted.block_length)
     told = json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n"
     (stage.out / "load_report.json").write_bytes(told)
-    np.save(stage.out / "train_hashes.npy", np.unique(learned.hashes), allow_pickle=False)
+    write_array(stage.out / "train_hashes.npy", np.unique(learned.hashes))
     shutil.copyfile(stage.work / "metrics.jsonl", stage.out / "metrics.jsonl")

@@ -30,6 +30,7 @@ from ..text.corpus import Source, text_bytes
 from ..text.documents import Documents
 from ..text.earlier import Record
 from ..text.encoding import Encoder
+from ..text.npy import write_array
 from ..text.splitting import DROPPED, TRAIN, VALID, Fates
 from ..text.units import Units
 from .stage import Stage
@@ -89,7 +90,7 @@ def run_blocks(config: MaskConfig, corpus: CorpusConfig, stage: Stage) -> dict[s
         **counts,
         "valid_bytes": valid_bytes,
     }
-    np.save(stage.out / UNIGRAMS, facts.pop("unigrams"), allow_pickle=False)
+    write_array(stage.out / UNIGRAMS, facts.pop("unigrams"))
     layout = {
         "block_length": config.block_length,
         "dtype": id_dtype(encoder.specials.vocab_size).name,
@@ -145,9 +146,9 @@ def run_policy(config: MaskConfig, stage: Stage) -> dict[str, Any]:
     )
     frozen = policy.sample(valid, frozen_numbers, policy.VALID_RATE, config.seed)
     dtype = valid.ids.dtype
-    np.save(stage.out / "valid.input_ids.npy", frozen.masked.input_ids.astype(dtype), allow_pickle=False)
+    write_array(stage.out / "valid.input_ids.npy", frozen.masked.input_ids.astype(dtype))
     labels = frozen.masked.dense_labels().astype(np.int32)
-    np.save(stage.out / "valid.labels.npy", labels, allow_pickle=False)
+    write_array(stage.out / "valid.labels.npy", labels)
     _write_json(stage.out / "policy.json", rules.to_json(valid))
     drawn = policy.sample(train, some_numbers, config.rate_start, config.seed, rules.units)
     of_valid, of_train = (audit(each, valid.specials, tokens) for each in (frozen, drawn))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -58,6 +59,18 @@ class Appender:
             "shape": (self.num_rows, *self._row_shape),
         }
         np.lib.format.write_array_header_1_0(self._file, header)
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """A new `.npy` file of an array that fits in memory twice.
+
+    `numpy.save` hands a file to the C library, and what the last flush of its buffer is refused (a full disk)
+    is told to nobody.
+    """
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    with path.open("xb") as file:
+        file.write(content.getbuffer())
 
 
 def open_array(path: Path, dtype: np.dtype[Any] | None = None, *, memory_mapped: bool = True) -> NDArray[Any]:
