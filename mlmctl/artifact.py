@@ -294,21 +294,26 @@ def read_json(path: Path, make: Callable[[dict[str, Any]], T]) -> T:
     ArtifactError if the file is missing or too large, is no JSON object, or is one that `make` cannot use.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_JSON + 1)
-        if len(content) > _MAX_JSON:
-            raise ValueError(f"it has more than {_MAX_JSON:,} bytes")
-        if content.count(b"[") > _MAX_LISTS:
-            raise ValueError(f"it has more than {_MAX_LISTS:,} lists")
-        found = json.loads(content)
-        if not isinstance(found, dict):
-            raise ValueError("it is no JSON object")
-        return make(found)
+        return make(parse_json(path))
     except FileNotFoundError:
         raise ArtifactError("artifact.missing-file", "does not exist", where=str(path)) from None
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         found_out = f"cannot be read: {one_line(error)}"
         raise ArtifactError("artifact.damaged", found_out, where=str(path), hint=_REMAKE) from None
+
+
+def parse_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a small file, whoever wrote it; ValueError or RecursionError if it is none."""
+    with path.open("rb") as file:
+        content = file.read(_MAX_JSON + 1)
+    if len(content) > _MAX_JSON:
+        raise ValueError(f"it has more than {_MAX_JSON:,} bytes")
+    if content.count(b"[") > _MAX_LISTS:
+        raise ValueError(f"it has more than {_MAX_LISTS:,} lists")
+    found = json.loads(content)
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")
+    return found
 
 
 _REMAKE = "make it again: --force with the stage's name"

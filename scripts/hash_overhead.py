@@ -38,13 +38,13 @@ def run(arguments: list[str]) -> None:
     except SystemExit as ended:
         status = ended.code
     total = time.perf_counter() - start
-    if status:
-        raise SystemExit(f"the command ended with {status}")
     size = num_bytes / 2**20
     print(
         f"{total:.1f} s in all, {seconds:.2f} s of it hashing ({seconds / total:.2%}): "
         f"{num_files:,} files, {size:,.0f} MiB, {size / max(seconds, 1e-9):,.0f} MiB/s"
     )
+    if status:
+        raise SystemExit(f"the command ended with {status}")
 
 
 if __name__ == "__main__":

@@ -359,9 +359,8 @@ def test_fault_49_a_huge_deep_or_absurd_recipe_is_refused_at_once(text: str, she
         outcome = shell("recipe", "check", "r.toml")
     error = refused(outcome, 2)
     assert len(error) < 2000
-    first, _, value = text.partition(" = ")
     with cheaply():
-        refused(shell("recipe", "show", "--set", f"pretrain.steps={value or first}"), 2)
+        refused(shell("recipe", "show", "--set", f"pretrain.x={text}"), 2)
 
 
 # Parquet

@@ -6,11 +6,11 @@ that is built here: no class path, no code, no quantization can come in by it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..artifact import parse_json
 from ..errors import ArtifactError, one_line
 from .architectures import ARCHITECTURES, Architecture, Fields
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 
-_MAX_BYTES = 2**22  # label names may be many; more would parse to hundreds of megabytes
-_MAX_LISTS = 2**16
 _LARGEST = {
     "vocab_size": 2**24,
     "hidden_size": 2**16,
@@ -85,17 +83,8 @@ def fields(folder: Path) -> tuple[Architecture, Fields]:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise ValueError(f"it has more than {_MAX_BYTES:,} bytes")
-        if content.count(b"[") > _MAX_LISTS:
-            raise ValueError(f"it has more than {_MAX_LISTS:,} lists")
-        found = json.loads(content)
+        return parse_json(path)
     except FileNotFoundError:
         raise ArtifactError("model.missing", "does not exist", where=str(path)) from None
     except (ValueError, RecursionError) as error:
         raise ArtifactError("model.config", f"is not a configuration: {error}", where=str(path)) from None
-    if not isinstance(found, dict):
-        raise ArtifactError("model.config", "is not a configuration: no JSON object", where=str(path))
-    return found
