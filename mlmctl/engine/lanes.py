@@ -48,13 +48,13 @@ class Share:
 
 
 def number(model: nn.Module, num_threads: int, num_micro_batches: int) -> int:
-    """How many lanes a step of so many micro-batches has."""
-    return min(most(model, num_threads), num_micro_batches)
+    """How many lanes a step of so many micro-batches has; one even where a rank has none of them."""
+    return max(1, min(most(model, num_threads), num_micro_batches))
 
 
 def most(model: nn.Module, num_threads: int) -> int:
     """How many micro-batches of a model can be computed side by side on so many threads, at least one."""
-    return max(1, min(num_threads, _MOST)) if fused.applies(model) else 1
+    return min(num_threads, _MOST) if num_threads > 1 and fused.applies(model) else 1
 
 
 def run(work: Callable[[range], _T], numbers: range, num_lanes: int, num_threads: int) -> Sequence[_T]:
