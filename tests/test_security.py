@@ -30,7 +30,7 @@ ALLOWED = {
     "commands/bench/stock.py": {"AutoTokenizer.from_pretrained"},
     "commands/export/onnx_file.py": {"family.model_class(head).from_pretrained"},
 }
-"""Both read what the same process has just written: what `mlmctl bench` measures itself against its tokenizer,
+"""Both read what the same process has just written: what `mlmctl bench` measures itself against a tokenizer,
 `export` the model that it has verified and copied, by the stock class that is named for its family."""
 
 
