@@ -7,6 +7,7 @@ import statistics
 import time
 from dataclasses import asdict, dataclass
 
+import torch
 from torch import nn
 
 from ..config import PretrainConfig, seconds
@@ -160,8 +161,16 @@ def _steps(
     while settings.ranks.decide(is_time_for_more):
         start = time.monotonic()
         done = agree(model, accumulate(model, work, len(steps), settings), settings).done
+        _wait_for(settings.device)
         between = time.monotonic()
         take_step(optimizer, 1e-3, done.loss if done else math.nan, settings.max_grad_norm)
+        _wait_for(settings.device)
         steps.append((between - start, time.monotonic() - between))
     model.eval()
     return steps
+
+
+def _wait_for(device: torch.device) -> None:
+    """Until a GPU has done what it was given: only then does the clock say how long it took."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -25,7 +25,7 @@ _WORD = 2**32
 class Done(NamedTuple):
     """What is known of a step, or of one rank's share of it, beside its gradients."""
 
-    loss: float
+    loss: float | Tensor
     """Of the mean loss of the whole step."""
     num_tokens: int
     content: int
@@ -65,11 +65,11 @@ def accumulate(
             batch = work.micro_batch(step, number)
             share.content += _content(step, number, batch)
             with _told_if_short(batch["input_ids"], settings):
-                batch = {name: t.to(settings.device, non_blocking=True) for name, t in batch.items()}
+                batch = {name: _moved(tensor, settings.device) for name, tensor in batch.items()}
                 with _autocast(settings), dropout.drawn(settings.seed, step, number, settings.device):
                     loss = work.loss(model, batch) / total_weight
                 share.add(torch.autograd.grad(loss, parameters, allow_unused=True))
-                share.loss += loss.item()
+                share.loss += loss.detach() if settings.reads_ahead else loss.item()
             share.num_tokens += batch["input_ids"].numel()
         return share
 
@@ -122,7 +122,7 @@ def agree(
         return Agreed(done, signal_number, save)
     parameters = _trained(model)
     loss, num_tokens, content = done or Done(0.0, 0, 0)
-    facts = [done is None, signal_number, save, loss, num_tokens, *divmod(content, _WORD)]
+    facts = [done is None, signal_number, save, float(loss), num_tokens, *divmod(content, _WORD)]
     # A rank with no micro-batch does not know which parameters the loss depends on; the first has one always.
     is_used = [parameter.grad is not None for parameter in parameters]
     rows = ranks.gather([*map(float, facts), *map(float, is_used)])
@@ -141,10 +141,21 @@ def agree(
     return Agreed(Done(sum(losses), int(sum(tokens)), content % _WORD**2), signal_number, save)
 
 
-def take_step(optimizer: Optimizer, factor: float, loss: float, max_grad_norm: float) -> float | None:
-    """Clip the gradients and update, unless loss or gradient is not finite; the norm, or None if skipped."""
+def take_step(
+    optimizer: Optimizer, factor: float, loss: float | Tensor, max_grad_norm: float
+) -> float | Tensor | None:
+    """Clip the gradients and update, unless loss or gradient is not finite; the norm, or None if skipped.
+
+    With a loss that is still a tensor nothing waits for it: whether to update is decided where it is, and the
+    norm is a tensor too.
+    """
     parameters = optimizer.parameters()
     total = nn.utils.get_total_norm(p.grad for p in parameters if p.grad is not None)
+    if isinstance(loss, Tensor):
+        nn.utils.clip_grads_with_norm_(parameters, max_grad_norm, total)
+        optimizer.step(factor, total.isfinite() & loss.isfinite())
+        optimizer.zero_grad()
+        return total
     norm = float(total)
     is_finite = math.isfinite(loss) and math.isfinite(norm)
     if is_finite:
@@ -157,6 +168,11 @@ def take_step(optimizer: Optimizer, factor: float, loss: float, max_grad_norm: f
 
 def _trained(model: nn.Module) -> Sequence[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """On the device; copied to a GPU while it computes, which takes memory that the system does not move."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def _content(step: int, number: int, batch: Mapping[str, Tensor]) -> int:

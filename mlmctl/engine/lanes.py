@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 class Share:
     """Sums over some micro-batches."""
 
-    loss: float = 0.0
+    loss: float | Tensor = 0.0
     num_tokens: int = 0
     content: int = 0
     """See `gradients.Done`."""

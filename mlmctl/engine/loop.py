@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,6 +26,7 @@ from .checkpoint import Checkpoints, Counters
 from .clock import Clock
 from .gradients import Agreed, accumulate, agree, take_step
 from .optimizer import Optimizer
+from .reading import Reading
 from .work import Settings, Work
 
 __all__ = ["Evaluation", "Settings", "Trained", "Work", "accumulate", "take_step", "train"]
@@ -142,6 +144,7 @@ class _Run:
         self.counters, earlier = replicas.restore(checkpoints, model, optimizer, settings.ranks)
         self.clock = Clock(earlier)
         self._agreed = Agreed(None)
+        self._unread: list[tuple[Reading, dict[str, Any]]] = []
         self._told_divergence = False
         if self.counters.step:
             emit(Note(f"{settings.stage} continues after step {self.counters.step:,}"))
@@ -178,6 +181,7 @@ class _Run:
 
     def save(self) -> None:
         start = time.monotonic()
+        self._read(0)
         replicas.check(self.model, self.settings.ranks, self.counters.step)
         if self.settings.ranks.is_first:
             self.checkpoints.save(self.model, self.optimizer, self.counters, self.clock.seconds)
@@ -202,41 +206,50 @@ class _Run:
         counters.order_hash = _chained(counters.order_hash, content)
         line = {
             "step": counters.step,
-            "loss": loss if math.isfinite(loss) else None,
-            "grad_norm": norm,
+            "loss": None,
+            "grad_norm": None,
             "lr_factor": factor,
             "num_tokens": counters.num_tokens,
             "order_hash": counters.order_hash,
             "seconds": round(self.clock.seconds, 3),
         }
-        if settings.ranks.is_first:
-            self.checkpoints.log(line)
-        if norm is None:
-            self._skipped()
-        else:
-            self._took(loss)
+        self._unread.append((Reading(loss, norm), line))
+        self._read(1)
 
-    def _took(self, loss: float) -> None:
+    def _read(self, num_late: int) -> None:
+        """Log and tell what the steps so far have found; of the last ones, so many may still be computed."""
+        while self._unread and (len(self._unread) > num_late or not self._unread[0][0].is_late):
+            reading, line = self._unread.pop(0)
+            loss, norm = reading.read()
+            line |= {"loss": loss if math.isfinite(loss) else None, "grad_norm": norm}
+            if self.settings.ranks.is_first:
+                self.checkpoints.log(line)
+            if norm is None:
+                self._skipped(line["step"])
+            else:
+                self._took(line["step"], loss)
+
+    def _took(self, step: int, loss: float) -> None:
         counters, recent = self.counters, self.counters.recent_loss
         counters.num_skipped_in_a_row = 0
         if recent is not None and loss > 1.3 * recent + 1.0 and not self._told_divergence:
             self._told_divergence = True
-            jump = f"the loss jumped from {recent:.2f} to {loss:.2f} at step {counters.step:,}"
+            jump = f"the loss jumped from {recent:.2f} to {loss:.2f} at step {step:,}"
             self.emit(Note(jump, "warning"))
         counters.recent_loss = loss if recent is None else _RECENT * recent + (1 - _RECENT) * loss
         detail = f"loss {counters.recent_loss:.3f}, {self.clock.tokens_per_second:,.0f} tokens/s"
-        self.emit(Progress(self.settings.stage, counters.step, self.settings.num_steps, "steps", detail))
+        self.emit(Progress(self.settings.stage, step, self.settings.num_steps, "steps", detail))
 
-    def _skipped(self) -> None:
+    def _skipped(self, step: int) -> None:
         counters = self.counters
         counters.num_skipped += 1
         counters.num_skipped_in_a_row += 1
-        message = f"step {counters.step:,} skipped: its loss or gradient is not finite"
+        message = f"step {step:,} skipped: its loss or gradient is not finite"
         self.emit(Note(message, "warning"))
         if counters.num_skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise DivergedError(
                 "training.diverged",
-                f"{MAX_SKIPPED_IN_A_ROW} steps in a row without a finite loss, up to step {counters.step:,}",
+                f"{MAX_SKIPPED_IN_A_ROW} steps in a row without a finite loss, up to step {step:,}",
                 hint="a smaller learning rate; the last finite checkpoint is kept",
             )
 
@@ -245,6 +258,7 @@ class _Run:
 
         With several ranks the first evaluates, and a signal is left to the next step, where all learn of it.
         """
+        self._read(0)
         if not self.settings.ranks.is_first:
             self.counters.evaluated_step = self.counters.step
             return

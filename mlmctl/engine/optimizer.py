@@ -75,26 +75,32 @@ class _Muon:
             self._groups.setdefault((rows // matrix.num_parts, columns), []).append(matrix)
 
     @torch.no_grad()
-    def step(self, factor: float) -> None:
+    def step(self, factor: float, is_taken: Tensor | None) -> None:
         rate = self.learning_rate * factor
-        directions = orthogonalized(self._directions(), newton_schulz, self.dtype, self.ranks)
+        taken = 1.0 if is_taken is None else is_taken.to(torch.float32)
+        directions = orthogonalized(self._directions(is_taken), newton_schulz, self.dtype, self.ranks)
         for ((rows, columns), group), orthogonal in zip(self._groups.items(), directions, strict=True):
             scaled_rate = rate * math.sqrt(max(1.0, rows / columns))
             parts = torch.split(orthogonal, [matrix.num_parts for matrix in group])
             for matrix, part in zip(group, parts, strict=True):
-                matrix.parameter.mul_(1 - rate * self.weight_decay)
+                matrix.parameter.mul_(1 - rate * self.weight_decay * taken)
                 update = part.reshape(matrix.parameter.shape).to(matrix.parameter.dtype)
+                if is_taken is not None:
+                    update *= taken
                 matrix.parameter.add_(update, alpha=-scaled_rate)
 
-    def _directions(self) -> Iterator[Tensor]:
+    def _directions(self, is_taken: Tensor | None) -> Iterator[Tensor]:
         """[N, rows, columns] of each group of equal shapes: where momentum and gradient point (Nesterov)."""
+        weight = 1 - _MOMENTUM if is_taken is None else (1 - _MOMENTUM) * is_taken.to(torch.float32)
         for (rows, columns), group in self._groups.items():
             updates = []
             for matrix in group:
                 gradient, momentum = matrix.parameter.grad, self.momentum[matrix.name]
                 if gradient is None:
                     raise ValueError(f"{matrix.name} has no gradient")
-                momentum.lerp_(gradient, 1 - _MOMENTUM)
+                if is_taken is not None:  # what is not finite stays so, whatever it is multiplied by
+                    gradient = gradient.where(is_taken, 0.0)
+                momentum.lerp_(gradient, weight)
                 updates.append(gradient.lerp(momentum, _MOMENTUM).view(-1, rows, columns))
             yield torch.cat(updates)
 
@@ -113,15 +119,21 @@ class Optimizer:
         matrices = [m.parameter for m in self._muon.matrices] if self._muon else []
         return [*self._names, *matrices]
 
-    def step(self, factor: float) -> None:
-        """Update the parameters; every learning rate is its base times `factor`."""
+    def step(self, factor: float, is_taken: Tensor | None = None) -> None:
+        """Update the parameters; every learning rate is its base times `factor`.
+
+        `is_taken`, a boolean scalar on the parameters' device, leaves everything as it was if it is False,
+        and nobody has to wait to know it (as `torch.amp.GradScaler` does it).
+        """
         for group, base in zip(self._adamw.param_groups, self._base_rates, strict=True):
             group["lr"] = base * factor
+        if is_taken is not None:
+            self._adamw.found_inf = (~is_taken).to(torch.float32)  # type: ignore[attr-defined]
         self._adamw.step()
         for parameter in self._names:  # the fused kernel does not say that it has changed them
             torch.autograd.graph.increment_version(parameter)
         if self._muon:
-            self._muon.step(factor)
+            self._muon.step(factor, is_taken)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -147,7 +159,7 @@ class Optimizer:
             if all(value is None for value in values.values()):
                 self._adamw.state.pop(parameter, None)  # saved before its first step
                 continue
-            own = {"step": torch.zeros(()), "exp_avg": torch.zeros_like(parameter)}
+            own = {"step": torch.zeros((), device=parameter.device), "exp_avg": torch.zeros_like(parameter)}
             own["exp_avg_sq"] = torch.zeros_like(parameter)
             for key, tensor in own.items():
                 _copy(tensor, values[key], name)

@@ -61,3 +61,8 @@ class Settings:
     ranks: Ranks = field(default_factory=lambda: ALONE)
     num_threads: int = 1
     """CPU threads that are ours: micro-batches are computed side by side where that is possible (`lanes`)."""
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether a step is begun before it is known what the last one found: a GPU never waits then."""
+        return self.device.type == "cuda" and self.ranks.is_alone
