@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from mlmctl.commands.curve import share
 from mlmctl.commands.curve.points import Start, all_points
 from mlmctl.engine import divided, optimizer, ranks
 from mlmctl.engine.ranks import Place
-from mlmctl.errors import UsageError
+from mlmctl.errors import ResourceError, UsageError
 from mlmctl.samples import path as sample
 from mlmctl.storage import sha256_file
 
@@ -241,6 +242,23 @@ def test_an_environment_that_names_no_place_is_refused(monkeypatch: pytest.Monke
         monkeypatch.setenv("WORLD_SIZE", world_size)
         with pytest.raises(UsageError, match="torchrun"):
             Place.read()
+
+
+def test_ranks_of_one_start_meet_in_a_store_that_earlier_ones_have_used() -> None:
+    store = torch.distributed.HashStore()
+    names = set()
+    for _ in range(3):
+        with ThreadPoolExecutor(3) as pool:
+            here = [pool.submit(ranks.meet, store, Place(rank, 3), 30.0) for rank in range(3)]
+        assert len({each.result() for each in here}) == 1
+        names.add(here[0].result())
+    assert len(names) == 3
+
+
+def test_a_rank_that_does_not_come_is_not_waited_for() -> None:
+    for rank in (0, 1):
+        with pytest.raises(ResourceError, match="has not come"):
+            ranks.meet(torch.distributed.HashStore(), Place(rank, 2), 0.1)
 
 
 @given(
