@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from mlmctl.commands.curve import share
 from mlmctl.commands.curve.points import Start, all_points
 from mlmctl.engine import divided, optimizer, ranks
 from mlmctl.engine.ranks import Place
-from mlmctl.errors import UsageError
+from mlmctl.errors import ResourceError, UsageError
 from mlmctl.samples import path as sample
 from mlmctl.storage import sha256_file
 
@@ -94,7 +95,7 @@ def test_any_number_of_ranks_has_the_same_batches_and_losses(runs: dict[int, Pat
         for name in ("step", "order_hash", "num_tokens"):
             assert [line[name] for line in others] == [line[name] for line in alone]
         for name in ("loss", "grad_norm"):
-            assert [line[name] for line in others] == pytest.approx([line[name] for line in alone], rel=2e-2)
+            assert [line[name] for line in others] == pytest.approx([line[name] for line in alone], rel=1e-3)
         assert manifest(runs[num_ranks]).details["order_hash"] == alone[-1]["order_hash"]
 
 
@@ -139,7 +140,7 @@ def test_fault_10_resumed_with_another_number_the_batches_are_the_same_and_it_is
     assert ended.codes == [0], ended.told
     assert "world_size: 2 -> 1" in ended.told[0]
     assert steps(folder)[-1]["order_hash"] == steps(runs[1])[-1]["order_hash"]
-    assert steps(folder)[-1]["loss"] == pytest.approx(steps(runs[1])[-1]["loss"], rel=2e-2)
+    assert steps(folder)[-1]["loss"] == pytest.approx(steps(runs[1])[-1]["loss"], rel=1e-3)
 
 
 def test_fault_10_one_that_hangs_is_given_up(runs: dict[int, Path], tmp_path: Path) -> None:
@@ -224,7 +225,7 @@ def test_finetuning_is_divided(runs: dict[int, Path], tmp_path: Path) -> None:
         ended = ranked.run(num_ranks, ranked.command, *words, folder=tmp_path / "told")
         assert ended.codes == [0] * num_ranks, ended.told
         results.append(read_manifest(folder / f"finetune/of-{num_ranks}").metrics["train_loss"])
-    assert results[0] == pytest.approx(results[1], rel=2e-2)
+    assert results[0] == pytest.approx(results[1], rel=1e-3)
 
 
 def test_a_command_of_one_process_is_refused(tmp_path: Path) -> None:
@@ -241,6 +242,23 @@ def test_an_environment_that_names_no_place_is_refused(monkeypatch: pytest.Monke
         monkeypatch.setenv("WORLD_SIZE", world_size)
         with pytest.raises(UsageError, match="torchrun"):
             Place.read()
+
+
+def test_ranks_of_one_start_meet_in_a_store_that_earlier_ones_have_used() -> None:
+    store = torch.distributed.HashStore()
+    names = set()
+    for _ in range(3):
+        with ThreadPoolExecutor(3) as pool:
+            here = [pool.submit(ranks.meet, store, Place(rank, 3), 30.0) for rank in range(3)]
+        assert len({each.result() for each in here}) == 1
+        names.add(here[0].result())
+    assert len(names) == 3
+
+
+def test_a_rank_that_does_not_come_is_not_waited_for() -> None:
+    for rank in (0, 1):
+        with pytest.raises(ResourceError, match="has not come"):
+            ranks.meet(torch.distributed.HashStore(), Place(rank, 2), 0.1)
 
 
 @given(

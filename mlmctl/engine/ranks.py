@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +65,8 @@ class Ranks:
     place: Place = field(default_factory=Place)
     seconds: float = 0.0
     """Spent so far in speaking and in waiting for the others to speak."""
+    store: Any = None
+    """Where the processes of this start leave each other messages."""
 
     @classmethod
     def join(cls, place: Place, timeout: float) -> Ranks:
@@ -74,6 +77,7 @@ class Ranks:
         """
         import torch
         import torch.distributed as dist
+        from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 
         ranks = cls(place)
         backend = "gloo"
@@ -82,8 +86,14 @@ class Ranks:
             torch.cuda.set_device(place.local_rank)
         if place.local_world_size == place.world_size and sys.platform == "linux":
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # nobody else need be able to speak to us
+        span = timedelta(seconds=timeout)
         with ranks._speaking():
-            dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+            store, *_ = next(rendezvous("env://", place.rank, place.world_size, timeout=span))
+            # torchrun keeps one store for all its starts of the ranks, with the addresses of those that died.
+            ranks.store = PrefixStore(meet(store, place, timeout), store)
+            dist.init_process_group(
+                backend, store=ranks.store, rank=place.rank, world_size=place.world_size, timeout=span
+            )
         return ranks
 
     @property
@@ -102,13 +112,6 @@ class Ranks:
     def is_first(self) -> bool:
         """The one that talks, writes and publishes."""
         return self.rank == 0
-
-    @property
-    def store(self) -> Any:
-        """Where processes leave each other messages, hosted by the first; not for use between steps."""
-        from torch.distributed import distributed_c10d
-
-        return distributed_c10d._get_default_store()
 
     def decide(self, decide: Callable[[], _T]) -> _T:
         """What the first rank decides: it alone calls the function, whose result must be plain JSON."""
@@ -204,6 +207,49 @@ def lost(place: Place, why: str) -> ResourceError:
         f"rank {place.rank} of {place.world_size} lost contact to another one: {_SOURCE.sub('', why)[:200]}",
         hint="the same command continues from the last checkpoint",
     )
+
+
+def meet(store: Any, place: Place, timeout: float) -> str:
+    """Wait for all ranks of this start; a name for it that nothing of an earlier start has in the store.
+
+    Each of the others says hello with a word of its own; the first answers the word with the name. What is
+    left of an earlier start is answered too, but nobody listens to that.
+    """
+    until = time.monotonic() + timeout
+    if place.rank:
+        return _answered(store, place, until)
+    name, answered = secrets.token_hex(8), dict[int, str]()
+    missing = set(range(1, place.world_size))
+    while missing:
+        for rank in sorted(missing):
+            word = _read(store, f"hello/{rank}")
+            if word and word != answered.get(rank):
+                answered[rank] = word
+                store.set(f"answer/{rank}", word + name)
+            if _read(store, f"here/{rank}") == name:
+                missing.remove(rank)
+        _wait(place, min(missing, default=0), until)
+    return name
+
+
+def _answered(store: Any, place: Place, until: float) -> str:
+    word = secrets.token_hex(8)
+    store.set(f"hello/{place.rank}", word)
+    while not (answer := _read(store, f"answer/{place.rank}")).startswith(word):
+        _wait(place, 0, until)
+    name = answer.removeprefix(word)
+    store.set(f"here/{place.rank}", name)
+    return name
+
+
+def _wait(place: Place, other: int, until: float) -> None:
+    if time.monotonic() > until:
+        raise lost(place, f"rank {other} has not come")
+    time.sleep(0.02)
+
+
+def _read(store: Any, key: str) -> str:
+    return str(store.get(key).decode()) if store.check([key]) else ""
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:

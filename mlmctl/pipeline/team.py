@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,12 +36,8 @@ class Team:
 
     def __init__(self, place: Place, timeout: float) -> None:
         """Meet the others. ResourceError `ranks.lost` if they do not all come in `timeout` seconds."""
-        from torch.distributed import PrefixStore  # type: ignore[attr-defined]
-
         self.ranks = Ranks.join(place, timeout)
-        # A store outlives the processes that used it; the next ones must not find their jobs.
-        name = self.ranks.decide(lambda: secrets.token_hex(8))
-        self._store = PrefixStore(name, self.ranks.store)
+        self._store = self.ranks.store
         self._timeout = timeout
         self._num_jobs = 0
         self.failed_first = False
