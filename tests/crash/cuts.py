@@ -34,6 +34,7 @@ class Recording:
     """What a command did to a folder, and from which call on what is promised to survive."""
 
     disk: Disk
+    stage: str
     step_before: int = 0
     """The newest checkpoint that was there already."""
     saved: dict[int, dict[str, str]] = field(default_factory=dict)
@@ -107,7 +108,7 @@ def _of_artifacts(found: Tree, before: Tree, after: Tree, is_over: bool) -> list
 
 def _of_checkpoints(run: Path, recording: Recording, promised: int, discarded: set[str]) -> list[str]:
     wrong = []
-    for work in run.glob(".work/*/checkpoints"):
+    for work in run.glob(f".work/{recording.stage}*/checkpoints"):
         if work.parent.relative_to(run).as_posix() in discarded:
             continue
         wrong += _of_work(work.parent, recording, promised)
@@ -126,7 +127,7 @@ def _of_work(work: Path, recording: Recording, promised: int) -> list[str]:
         return [f"the checkpoint after step {promised} is lost: {counters.step} was found"]
     folder = work / "checkpoints" / f"step-{counters.step:08d}"
     wrong = []
-    if counters.step in recording.saved:
+    if folder.is_dir() and counters.step in recording.saved:
         hashes = {name: sha256_file(folder / name) for name in _STATE}
         wrong += (
             []

@@ -94,7 +94,7 @@ class Worker:
         chosen, before, after = self._begin(scenario)
         discarded = standing.works(before) if chosen.starts_again else set()
         newest = 0 if chosen.starts_again else standing.newest_step(self._run, chosen.command[0])
-        recording = cuts.Recording(Disk(self._folder), newest)
+        recording = cuts.Recording(Disk(self._folder), chosen.command[0], newest)
         ended = self._call(chosen, Fault(), defect, recording.record)
         wrong = [] if ended.code == 0 else [f"exit code {ended.code}: {self._told()[-_TOLD:]}"]
         if not recording.disk.is_right():
