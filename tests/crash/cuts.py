@@ -134,7 +134,10 @@ def _of_work(work: Path, recording: Recording, promised: int) -> list[str]:
             if hashes == recording.saved[counters.step]
             else [f"step {counters.step} is not what was saved"]
         )
-    lines = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
+    try:
+        lines = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
+    except ValueError:
+        return [*wrong, "metrics.jsonl is damaged"]
     steps = [line["step"] for line in lines if "lr_factor" in line]
     wrong += [] if steps == list(range(1, counters.step + 1)) else [f"metrics.jsonl has the steps {steps}"]
     return wrong

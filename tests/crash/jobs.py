@@ -61,9 +61,10 @@ class Worker:
         that was found wrong.
         """
         chosen, before, after = self._begin(scenario)
-        discarded = standing.works(before) if chosen.starts_again else set()
-        wrong, codes, newest = [], [], 0
+        wrong, codes, newest, discarded = [], [], 0, set[str]()
         for fault in (Fault(*each) for each in faults):
+            if chosen.starts_again:
+                newest, discarded = 0, standing.works(standing.tree(self._run))
             ended = self._call(chosen, fault, defect)
             codes.append(ended.code)
             found = self._judge(fault, ended) + standing.problems(self._run, before, after, discarded)
@@ -72,7 +73,7 @@ class Worker:
                 found.append(f"the checkpoint after step {newest} is lost")
             wrong += [f"{fault}: {each}" for each in found]
         if rot:
-            _rot(self._run, standing.newest_step(self._run, chosen.command[0]))
+            _rot(self._run, chosen.command[0])
         wrong += self._finish(chosen, before, after, defect)
         return {"codes": codes, "problems": wrong}
 
@@ -183,9 +184,10 @@ def _newest(ended: Ended, newest: int) -> int:
     return max([newest, *filter(None, map(standing.published_step, renamed))])
 
 
-def _rot(run: Path, step: int) -> None:
-    """Flip a byte of the checkpoint after this step."""
-    for path in run.glob(f".work/*/checkpoints/step-{step:08d}/model.safetensors"):
+def _rot(run: Path, stage: str) -> None:
+    """Flip a byte of the newest checkpoint of a stage."""
+    newest = f"step-{standing.newest_step(run, stage):08d}"
+    for path in run.glob(f".work/{stage}*/checkpoints/{newest}/model.safetensors"):
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
         path.write_bytes(content)

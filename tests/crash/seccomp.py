@@ -103,7 +103,7 @@ class Watch:
         self._pid = pid
         self._listener = listener
         self._process = os.pidfd_open(pid)
-        self._memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY)
+        self._memory = self._open_memory()
         self._deadline = time.monotonic() + seconds
         self._poll = select.poll()
         self._poll.register(listener, select.POLLIN)
@@ -160,7 +160,7 @@ class Watch:
             with open(f"/proc/{self._pid}/fd/{call.source}", "rb") as file:
                 file.seek(place)
                 return file.read(call.size)
-        return b"".join(os.pread(self._memory, length, address) for address, length in call.pieces)
+        return b"".join(self._read(address, length) for address, length in call.pieces)
 
     def place(self, call: Call) -> int:
         """The offset in the file at which a call is about to write."""
@@ -197,7 +197,7 @@ class Watch:
                     call_id, "write", self._opened(a[0]), "", a[0], a[2], ((a[1], a[2]),), offset=offset
                 )
             case "writev" | "pwritev":
-                vector = os.pread(self._memory, 16 * a[2], a[1])
+                vector = self._read(a[1], 16 * a[2])
                 pieces = tuple(struct.iter_unpack("=QQ", vector))
                 offset = a[3] if name == "pwritev" else None
                 size = sum(length for _, length in pieces)
@@ -234,9 +234,23 @@ class Watch:
             case _:  # unlink, mkdir, rmdir
                 return Call(call_id, name, self._path(a[0]))
 
+    def _open_memory(self) -> int:
+        return os.open(f"/proc/{self._pid}/mem", os.O_RDONLY)
+
+    def _read(self, address: int, length: int) -> bytes:
+        """Bytes of the process's memory, at least one."""
+        content = os.pread(self._memory, length, address)
+        if length and not content:  # it has become another program: the old memory is gone
+            os.close(self._memory)
+            self._memory = self._open_memory()
+            content = os.pread(self._memory, length, address)
+            if not content:
+                raise Unsupported(f"the memory of process {self._pid} cannot be read")
+        return content
+
     def _copy(self, call_id: int, target: int, source: int, offset: int, size: int) -> Call:
         """A copy from descriptor to descriptor; `offset` is the address of where in the source, or 0."""
-        place = struct.unpack("=q", os.pread(self._memory, 8, offset))[0] if offset else None
+        place = struct.unpack("=q", self._read(offset, 8))[0] if offset else None
         path = self._opened(target)
         return Call(call_id, "write", path, fd=target, size=size, source=source, source_place=place)
 
@@ -250,7 +264,7 @@ class Watch:
         content = b""
         while b"\0" not in content:  # up to the end of a page: the next may not be there
             at = address + len(content)
-            content += os.pread(self._memory, 4096 - at % 4096, at)
+            content += self._read(at, 4096 - at % 4096)
         path = os.fsdecode(content[: content.index(b"\0")])
         folder = ctypes.c_int(folder).value
         start = os.readlink(f"/proc/{self._pid}/cwd") if folder == _HERE else self._opened(folder)

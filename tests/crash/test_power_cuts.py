@@ -12,5 +12,5 @@ NAMES = [name for name, scenario in SCENARIOS.items() if not scenario.is_real]
 
 @pytest.mark.parametrize("scenario", NAMES)
 def test_fault_15_a_power_cut_at_any_call(trials: Trials, scenario: str) -> None:
-    how = {"step": 1, "most": 100, "rerun": 50} if TRIES_ALL else {"step": 5, "most": 6, "rerun": 30}
+    how = {"step": 1, "most": 100, "rerun": 50} if TRIES_ALL else {"step": 6, "most": 5, "rerun": 40}
     assert not trials.power_cuts(scenario, "power cut", **how)

@@ -18,7 +18,7 @@ SCENARIO = "real-pretrain"
 
 def test_fault_03_the_real_command_is_killed(trials: Trials) -> None:
     num_calls = len(trials.calls(SCENARIO))
-    number = 12 if TRIES_ALL else 2
+    number = 12 if TRIES_ALL else 1
     faults = [("kill", (n + 1) * num_calls // (number + 1)) for n in range(number)]
     assert not trials.attempts(SCENARIO, faults, "the real command, SIGKILL")
 

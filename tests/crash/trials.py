@@ -57,4 +57,4 @@ def chosen(places: Sequence[int], most: int) -> list[int]:
     """All of them, or (on every commit) at most so many, evenly spread."""
     if TRIES_ALL or len(places) <= most:
         return list(places)
-    return [places[n * len(places) // most] for n in range(most)]
+    return [places[(2 * n + 1) * len(places) // (2 * most)] for n in range(most)]
