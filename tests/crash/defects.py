@@ -16,7 +16,7 @@ from typing import Any
 
 from mlmctl import artifact, storage
 from mlmctl.artifact import Draft, Header
-from mlmctl.engine import checkpoint, loop, plan
+from mlmctl.engine import checkpoint, dropout, plan
 from mlmctl.engine.checkpoint import Checkpoints
 from mlmctl.engine.masked_lm import MaskedLanguageWork
 from mlmctl.engine.optimizer import Optimizer
@@ -80,8 +80,8 @@ def new_folders_not_synced() -> None:
 
 def random_state_not_saved() -> None:
     """Dropout draws from a generator that starts again with every process."""
-    seeds = itertools.count()
-    loop._dropout_seed = lambda seed, step, number: next(seeds)
+    numbers, drawn = itertools.count(), dropout.drawn
+    dropout.drawn = lambda seed, step, number, device: drawn(seed, 0, next(numbers), device)
 
 
 def optimizer_not_restored() -> None:
