@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -271,6 +272,7 @@ def test_the_policy_freezes_fifteen_percent(world: World) -> None:
     assert audit["train"]["masked_share"] == pytest.approx(0.3, abs=0.03)
     assert sum(audit["valid"]["kinds"].values()) == pytest.approx(1, abs=1e-5)
     first = world.bytes_of("mask/policy")
+    shutil.rmtree(world.run / "mask/policy")
     world.policy()
     assert world.bytes_of("mask/policy") == first
     world.policy(MaskConfig(num_valid_blocks=3, seed=1))
