@@ -275,6 +275,7 @@ def test_the_policy_freezes_fifteen_percent(world: World) -> None:
     shutil.rmtree(world.run / "mask/policy")
     world.policy()
     assert world.bytes_of("mask/policy") == first
+    shutil.rmtree(world.run / "mask/policy")
     world.policy(MaskConfig(num_valid_blocks=3, seed=1))
     assert np.load(world.run / "mask/policy/valid.labels.npy").shape == (3, 16)
 
