@@ -8,6 +8,7 @@ never opened.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -47,16 +48,23 @@ class Stored:
 
 
 def write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """A new file of tensors. OSError as Python raises it: safetensors says what the disk refused in words."""
+    """A new file of tensors. OSError as Python raises it: safetensors says what the disk refused in words.
+
+    What a signal interrupted is done again, as Python does it: its handler looks at the signal afterwards.
+    """
     from safetensors.torch import save_file
 
-    try:
-        save_file(tensors, path, metadata=metadata)
-    except SafetensorError as error:
-        if found := _OS_ERROR.search(str(error)):
+    while True:
+        try:
+            save_file(tensors, path, metadata=metadata)
+            return
+        except SafetensorError as error:
+            found = _OS_ERROR.search(str(error))
+            if found is None:
+                raise
             number = int(found[1])
-            raise OSError(number, os.strerror(number), str(path)) from None
-        raise
+            if number != errno.EINTR:
+                raise OSError(number, os.strerror(number), str(path)) from None
 
 
 def files(folder: Path) -> list[Path]:
