@@ -1,7 +1,8 @@
 """Holds a process at each system call that changes files, while another process decides what becomes of it.
 
-A seccomp filter asks a supervisor (seccomp_unotify(2), Linux 5.9 on; no privilege, no compiler). Calls are
-seen below every library: what C and Rust code writes counts like what Python writes.
+A seccomp filter asks a supervisor (seccomp_unotify(2); no privilege, no compiler). Calls are seen below every
+library: what C and Rust code writes counts like what Python writes. From Linux 5.19 on: earlier, a signal
+would take a thread out of a held call with EINTR, which mkdir and rename never return in the real world.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _NUMBER = {n: each[_PLACE] for n, each in _NUMBERS.items() if _PLACE is not None
 _WATCHED = {number: name for name, number in _NUMBER.items() if name not in {"seccomp", "pidfd_getfd"}}
 _FLAGS_OF_OPEN = {"open": 1, "openat": 2}  # which argument
 
-_NO_NEW_PRIVILEGES, _FILTER, _NEW_LISTENER = 38, 1, 1 << 3
+_NO_NEW_PRIVILEGES, _FILTER, _NEW_LISTENER, _WAIT_KILLABLE = 38, 1, 1 << 3, 1 << 5
 _RECEIVE, _SEND, _CONTINUE = 0xC0502100, 0xC0182101, 1
 _NOTICE = struct.Struct("=QIIiIQ6Q")  # id, thread, flags, then seccomp_data: number, arch, ip, args
 _ANSWER = struct.Struct("=QqiI")  # id, value, -errno, flags
@@ -90,7 +91,7 @@ def install() -> int:
     fprog = struct.pack("@HP", len(program), ctypes.addressof(buffer))
     if _libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) != 0:
         raise Unsupported("prctl(PR_SET_NO_NEW_PRIVS) is refused")
-    listener = _libc.syscall(_NUMBER["seccomp"], _FILTER, _NEW_LISTENER, fprog)
+    listener = _libc.syscall(_NUMBER["seccomp"], _FILTER, _NEW_LISTENER | _WAIT_KILLABLE, fprog)
     if listener < 0:
         raise Unsupported(f"seccomp with a listener is refused: {os.strerror(ctypes.get_errno())}")
     return int(listener)
@@ -175,7 +176,7 @@ class Watch:
         return int(facts["pos"]), bool(int(facts["flags"], 8) & os.O_APPEND)
 
     def _answer(self, call: Call, value: int = 0, error: int = 0, flags: int = 0) -> None:
-        with suppress(FileNotFoundError):  # a signal took the thread out of the call, or it is dead
+        with suppress(FileNotFoundError):  # it is dead
             fcntl.ioctl(self._listener, _SEND, _ANSWER.pack(call.id, value, error, flags))
 
     def _receive(self) -> Call | None:

@@ -26,7 +26,7 @@ class Fault:
     kind: str = "none"
     """`kill` before the call; `torn`: after the first half of it, if it writes; `error`;
     `interrupted` is an error that may be gone on with; `full`: from there on
-    nothing can be written or created; `short`: only half is written; `signal` after the call."""
+    nothing can be written or created; `short`: only half is written; `signal` during the call."""
     at: int = 0
     number: int = 0
     """The errno, or the signal."""
@@ -147,8 +147,8 @@ def _strike(watch: Watch, call: Call, fault: Fault, pid: int) -> None:
             else:
                 watch.go_on(call)
         case "signal":
+            os.kill(pid, fault.number)  # stays pending until the call has returned
             watch.go_on(call)
-            os.kill(pid, fault.number)
         case _:
             watch.go_on(call)
 
