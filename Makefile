@@ -9,14 +9,14 @@ READY := $(VENV)/.ready
 demo: $(READY)  ## the main job on built-in data, end to end, in under five minutes
 	$(BIN)/mlmctl demo --run build/demo
 
-test: $(READY)  ## every test, no network
-	$(BIN)/python -m pytest
+test: $(READY)  ## every test, no network, on all cores
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 fuzz: $(READY)  ## ten minutes of files that nobody would write
 	$(BIN)/python scripts/fuzz.py 600
 
 crash: $(READY)  ## every crash point and power cut of tests/crash, of which `make test` tries a sample; an hour
-	MLMCTL_CRASH=all $(BIN)/python -m pytest tests/crash
+	MLMCTL_CRASH=all $(BIN)/python -m pytest -n auto tests/crash
 
 check: $(READY)  ## style, types, layers
 	$(BIN)/ruff check .

@@ -15,6 +15,8 @@ settings.load_profile("untimed")
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:  # the processes of tests have a core each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["NO_COLOR"] = "1"
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -44,7 +44,7 @@ class Scenario:
     alter: Callable[[Path], object] = lambda folder: None
     """What the user changed in the folder in between."""
     stdin: str = "/dev/null"
-    sample: int = 120
+    sample: int = 90
     """How many of its calls are tried on every commit: fewer of those that take long."""
     is_real: bool = False
     """Whether the command is a new process of Python, with its own clock, and not a fork of the zygote."""

@@ -13,7 +13,8 @@ from typing import Any
 from .client import Workers
 
 TRIES_ALL = os.environ.get("MLMCTL_CRASH") == "all"
-NUM_WORKERS = 2
+NUM_WORKERS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+POWER_CUT = "power cut"
 TALLY: Counter[str] = Counter()
 
 
@@ -48,8 +49,9 @@ class Trials:
         ]
         answers = self._workers.ask_all(requests)
         if told_as:
-            TALLY[f"{told_as}: {scenario}"] += sum(answer["num_states"] for answer in answers)
-            TALLY[f"{told_as}, then the command: {scenario}"] += sum(a["num_reruns"] for a in answers)
+            num_reruns = sum(answer["num_reruns"] for answer in answers)
+            TALLY[f"{told_as}: {scenario}"] += sum(answer["num_states"] for answer in answers) - num_reruns
+            TALLY[f"{told_as}, then the command: {scenario}"] += num_reruns
         return [problem for answer in answers for problem in answer["problems"]]
 
 
