@@ -116,7 +116,7 @@ class MaskConfig(Table):
 
 
 _SIZE = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-_SHAPE = ("architecture", "preset", *_SIZE, "embedding")
+_SHAPE = ("architecture", "preset", *_SIZE, "initialization")
 _GENTLE = {"learning_rate": 3e-4, "muon_learning_rate": 0.002}
 """Defaults where an encoder is continued: the rates for random weights would undo what it knows."""
 
@@ -131,8 +131,9 @@ class PretrainConfig(Table):
     num_hidden_layers: int | None = Field(None, ge=1, le=128)
     num_attention_heads: int | None = Field(None, ge=1, le=128)
     intermediate_size: int | None = Field(None, ge=16, le=65536)
-    embedding: Literal["cooccurrence", "random"] = Field(
-        "cooccurrence", description="what it begins with: vectors from what stands near what, or noise"
+    initialization: Literal["cooccurrence", "random"] = Field(
+        "cooccurrence",
+        description="word vectors of this text and heads that look at neighbours, or noise",
     )
     budget: Duration = "10m"
     steps: int | None = Field(None, ge=1, le=100_000_000)

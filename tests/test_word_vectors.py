@@ -106,10 +106,10 @@ def test_a_run_begins_with_them_and_a_resumed_one_does_not_count(
     pretrain.run(config(steps=2), begun.stage())
     assert calls == [1]
     pretrain.run(config(steps=2), begun.stage("again"))  # its checkpoint is there
-    pretrain.run(config(steps=2, embedding="random"), other.stage())
+    pretrain.run(config(steps=2, initialization="random"), other.stage())
     assert calls == [1]
 
 
 def test_an_encoder_to_continue_has_its_own() -> None:
-    with pytest.raises(ValueError, match="embedding cannot be chosen with init"):
-        PretrainConfig(init="folder", embedding="random")
+    with pytest.raises(ValueError, match="initialization cannot be chosen with init"):
+        PretrainConfig(init="folder", initialization="random")

@@ -6,7 +6,7 @@ read without waiting for torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,6 +36,17 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class RotaryWeights:
+    """The matrices between embedding and decoder that pass on what tokens say, of a masked-language model."""
+
+    layers: Sequence[tuple[Tensor, Tensor, float]]
+    """Of each layer: queries, keys and values stacked [3 * width, width]; output [width, width]; base of the
+    angles."""
+    head: Tensor
+    """[width, width], before the decoder."""
+
+
+@dataclass(frozen=True)
 class Architecture:
     """One family of encoders."""
 
@@ -60,6 +71,8 @@ class Architecture:
     """Stands in the names of all parameters of the layers, and in no others."""
     fused: Mapping[str, int]
     """Ends of the names of matrices that are several stacked along their rows -> how many."""
+    rotary: Callable[[Any], RotaryWeights] | None = None
+    """(masked-language model) -> its matrices; None for a family whose positions are not rotary."""
     optional: tuple[str, ...] = ()
     """Beginnings of the names of encoder tensors that only some heads use: others' checkpoints lack them."""
     old_names: Mapping[str, str] = field(default_factory=dict)
@@ -137,6 +150,17 @@ def _modernbert_adjust(dropout: float) -> Fields:
     }
 
 
+def _modernbert_rotary(model: Any) -> RotaryWeights:
+    config: Any = model.config
+    bases = _modernbert_portable(vars(config)) | vars(config)  # transformers 5 and 4
+    layers = []
+    for number, layer in enumerate(model.base_model.layers):
+        is_full = number % config.global_attn_every_n_layers == 0
+        base = bases["global_rope_theta" if is_full else "local_rope_theta"]
+        layers.append((layer.attn.Wqkv.weight, layer.attn.Wo.weight, float(base)))
+    return RotaryWeights(layers, model.head.dense.weight)
+
+
 def _modernbert_portable(config: Fields) -> Fields:
     """transformers 4 and 5 name windows and rotary bases differently; the file has both names."""
     rope = config.get("rope_parameters") or {}
@@ -182,6 +206,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         num_positions=lambda config: config["max_position_embeddings"],
         layers=".layers.",
         fused={"attn.Wqkv.weight": 3, "mlp.Wi.weight": 2},
+        rotary=_modernbert_rotary,
         portable=_modernbert_portable,
     ),
     "bert": Architecture(

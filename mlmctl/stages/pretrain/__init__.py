@@ -54,7 +54,7 @@ def run(config: PretrainConfig, stage: Stage) -> dict[str, Any]:
     world = World.open(config, stage, committed)
     first_draft = world.draft()
     encoder, optimizer = world.fresh(committed or first_draft)
-    world.install_word_vectors(encoder)
+    world.initialize(encoder)
     budget = seconds(config.budget)
 
     def calibrated(draft: plan.Plan) -> tuple[Timing, float]:

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ...config import PretrainConfig, seconds
-from ...engine import calibrate, checkpoint, initial, plan, runtime, schedule, word_vectors
+from ...engine import calibrate, checkpoint, initial, neighbours, plan, runtime, schedule, word_vectors
 from ...engine.evaluate_mlm import FrozenMasks
 from ...engine.initial import Start
 from ...engine.loop import Settings
@@ -75,17 +75,19 @@ class World:
         )
         return encoder, optimizer
 
-    def install_word_vectors(self, encoder: PreTrainedModel) -> None:
-        """In an encoder that begins anew: counted by the first rank, the same bits on all."""
+    def initialize(self, encoder: PreTrainedModel) -> None:
+        """Give an encoder that begins anew what can be counted; the first rank does, all have its bits."""
         config, work, ranks = self.config, self.stage.work, self.stage.ranks
-        if config.embedding == "random" or config.init:
+        if config.initialization == "random" or config.init:
             return
         has_begun: bool = ranks.decide(lambda: checkpoint.exist(work))
         if has_begun:
             return
         if ranks.is_first:
             word_vectors.install(encoder, self.blocks, self.masks.counts, config.seed)
-        ranks.copy([encoder.get_input_embeddings().weight.detach()])
+            specials = self.blocks.specials
+            neighbours.install(encoder, (specials.mask, specials.cls, specials.sep), config.seed)
+        ranks.copy([parameter.detach() for parameter in encoder.parameters()])
 
     def draft(self) -> plan.Plan:
         """The choices that do not depend on the length."""
