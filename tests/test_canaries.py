@@ -15,6 +15,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -422,6 +423,13 @@ def test_the_headers_of_pages_are_read_as_pyarrow_writes_them(tmp_path: Path) ->
                     largest = parquet_pages.largest_dictionary(file, chunk, "a")
                     assert (largest > 0) == bool(chunk.has_dictionary_page)
         assert read_corpus(path) == sum(map(len, map(str.strip, texts))) or read_corpus(path) > 0
+
+
+def test_fault_51_parquet_of_a_column_before_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", pyarrow.table({"text": ["a b c"] * 9}), use_dictionary=False)
+    chunk = SimpleNamespace(data_page_offset=-5, has_dictionary_page=False, total_compressed_size=99)
+    with parquet_pages.opened(path, "a") as file, pytest.raises(DataError, match="before the file"):
+        parquet_pages.largest_dictionary(file, chunk, "a")
 
 
 def test_fault_47_parquet_with_a_pickled_extension_type(tmp_path: Path, exploded: Path) -> None:

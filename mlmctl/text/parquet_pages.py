@@ -56,6 +56,8 @@ def largest_dictionary(file: BinaryIO, chunk: Any, name: str) -> int:
     start = chunk.data_page_offset
     if chunk.has_dictionary_page and chunk.dictionary_page_offset:
         start = min(start, chunk.dictionary_page_offset)
+    if start < 0:
+        raise _refusal("a column begins before the file does", name)
     end, largest = start + chunk.total_compressed_size, 0
     while start < end:
         page, size = _page_at(file, start, name)
