@@ -15,7 +15,6 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -397,7 +396,7 @@ def test_fault_51_parquet_of_a_page_that_explodes(tmp_path: Path) -> None:
         read_corpus(path)
     assert caught.value.code == "data.ratio"
     with parquet_pages.opened(path, "a") as file, pytest.raises(DataError, match="a page becomes"):
-        parquet_pages.largest_dictionary(file, parquet.read_metadata(path).row_group(0).column(0), "a")
+        parquet_pages.largest_dictionary(file, parquet_pages.groups(file, "a")[0].chunks[0], "a")
 
 
 def test_fault_51_parquet_that_claims_more_than_it_holds(tmp_path: Path) -> None:
@@ -417,19 +416,35 @@ def test_the_headers_of_pages_are_read_as_pyarrow_writes_them(tmp_path: Path) ->
         path = write(tmp_path / "a.parquet", table, row_group_size=2000, **options)
         metadata = parquet.read_metadata(path)
         with parquet_pages.opened(path, "a") as file:
-            for group in range(metadata.num_row_groups):
-                for number in range(metadata.num_columns):
-                    chunk = metadata.row_group(group).column(number)
+            groups = parquet_pages.groups(file, "a")
+            assert len(groups) == metadata.num_row_groups
+            for number, group in enumerate(groups):
+                theirs = metadata.row_group(number)
+                assert (group.num_rows, len(group.chunks)) == (theirs.num_rows, theirs.num_columns)
+                for place, chunk in enumerate(group.chunks):
+                    column = theirs.column(place)
+                    assert ".".join(chunk.path) == column.path_in_schema
+                    sizes = column.total_uncompressed_size, column.total_compressed_size
+                    assert (chunk.unpacked, chunk.packed) == sizes
                     largest = parquet_pages.largest_dictionary(file, chunk, "a")
-                    assert (largest > 0) == bool(chunk.has_dictionary_page)
+                    assert (largest > 0) == bool(column.has_dictionary_page) == chunk.has_dictionary
         assert read_corpus(path) == sum(map(len, map(str.strip, texts))) or read_corpus(path) > 0
 
 
-def test_fault_51_parquet_of_a_column_before_the_file(tmp_path: Path) -> None:
+def test_fault_51_parquet_of_columns_that_are_not_what_they_should_be(tmp_path: Path) -> None:
+    """Of some of these pyarrow's own metadata of a column end the process."""
     path = write(tmp_path / "a.parquet", pyarrow.table({"text": ["a b c"] * 9}), use_dictionary=False)
-    chunk = SimpleNamespace(data_page_offset=-5, has_dictionary_page=False, total_compressed_size=99)
-    with parquet_pages.opened(path, "a") as file, pytest.raises(DataError, match="before the file"):
-        parquet_pages.largest_dictionary(file, chunk, "a")
+    content = path.read_bytes()
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    refused = 0
+    for place in range(start, len(content) - 8):
+        for value in (0, 0x15, 0x1C, 0x3F, 0xFF):
+            path.write_bytes(content[:place] + bytes([value]) + content[place + 1 :])
+            with contextlib.suppress(DataError):
+                read_corpus(path)
+                continue
+            refused += 1
+    assert refused > 100
 
 
 def test_fault_47_parquet_with_a_pickled_extension_type(tmp_path: Path, exploded: Path) -> None:

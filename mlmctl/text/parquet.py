@@ -48,8 +48,12 @@ def rows(
                 raise DataError("data.columns", "the table names a column twice", where=source.name)
             names = list(columns) if columns and set(columns) <= set(names) else names
             number, bytes_before = 0, tally.num_bytes
+            groups = parquet_pages.groups(raw, source.name)
+            if any(len(group.chunks) != len(file.schema) for group in groups):
+                found = "is damaged, or not Parquet (a row group has other columns)"
+                raise DataError("data.parquet", found, where=source.name)
             for group in range(file.num_row_groups):
-                most_rows = _rows_at_once(raw, file.metadata.row_group(group), names, source)
+                most_rows = _rows_at_once(raw, groups[group], names, source)
                 for batch in file.iter_batches(most_rows, [group], names, use_threads=False):
                     read = _Batch(pyarrow, source, config, tally, number)
                     values = [read.values(batch.column(name)) for name in names]
@@ -59,7 +63,7 @@ def rows(
                         yield Row(number, source.name, dict(zip(names, row, strict=True)))
                     tally.num_lines += batch.num_rows
                     at_byte(source.size * number // max(1, file.metadata.num_rows))
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:  # a name that is not UTF-8
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the disk, not of the file's content
         reason = shown(str(error).partition("\n")[0][:200])
@@ -67,14 +71,13 @@ def rows(
         raise DataError("data.parquet", found, where=source.name) from None
 
 
-def _rows_at_once(raw: BinaryIO, group: Any, names: Sequence[str], source: Source) -> int:
+def _rows_at_once(raw: BinaryIO, group: parquet_pages.Group, names: Sequence[str], source: Source) -> int:
     """So many rows of a row group that they are some megabytes on average, and bounded if every one of them
     is the whole dictionary. DataError if it would explode.
     """
-    chunks = [group.column(number) for number in range(group.num_columns)]
-    chunks = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] in names]
-    unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
-    check_ratio(unpacked, sum(chunk.total_compressed_size for chunk in chunks), source.name)
+    chunks = [chunk for chunk in group.chunks if chunk.path and chunk.path[0] in names]
+    unpacked = sum(chunk.unpacked for chunk in chunks)
+    check_ratio(unpacked, sum(chunk.packed for chunk in chunks), source.name)
     on_average = _BATCH_BYTES * group.num_rows // max(1, unpacked)
     dictionary = max((parquet_pages.largest_dictionary(raw, c, source.name) for c in chunks), default=0)
     return int(min(_MOST_ROWS, max(1, on_average), max(1, _EXPANDED_BYTES // max(1, dictionary))))
