@@ -10,6 +10,7 @@ Python (vocabulary training, one huge operation) cannot hold the process.
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import signal
@@ -63,6 +64,13 @@ class StopRequest:
         for number in _OURS:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._handle)
+        atexit.register(self._leave)
+
+    def _leave(self) -> None:
+        """Python gives signals back on its way out: a second one would replace the exit code of the first."""
+        if self.requested:
+            for number in _OURS:
+                signal.signal(number, signal.SIG_IGN)
 
     def raise_if_requested(self) -> None:
         if self.signal_number is not None:

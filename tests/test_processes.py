@@ -99,6 +99,30 @@ def test_fault_07_a_second_signal_ends_the_process_at_once() -> None:
         assert time.monotonic() - sent < 10  # far from the 18 seconds that one signal is given
 
 
+_SIGNAL_ON_THE_WAY_OUT = """
+import os, signal, sys, time
+from mlmctl.errors import InterruptedRun
+from mlmctl.signals import stop
+
+class Late:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGTERM):
+        kill(pid, number)
+
+late = Late()
+stop.install()
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+except InterruptedRun as end:
+    sys.exit(128 + signal.SIGTERM)
+"""
+
+
+def test_fault_07_a_second_signal_on_the_way_out_leaves_the_exit_code() -> None:
+    found = subprocess.run([sys.executable, "-c", _SIGNAL_ON_THE_WAY_OUT], timeout=60, check=False)
+    assert found.returncode == 143
+
+
 def test_fault_09_a_suspended_process_goes_on_to_the_same_weights(unbroken: Path, tmp_path: Path) -> None:
     process = start(["pretrain", str(unbroken / "corpus.txt"), *LONG, "--json"], tmp_path)
     wait_for(tmp_path, "run/.work/pretrain-*/checkpoints", process)

@@ -44,7 +44,7 @@ class Scenario:
     alter: Callable[[Path], object] = lambda folder: None
     """What the user changed in the folder in between."""
     stdin: str = "/dev/null"
-    sample: int = 90
+    sample: int = 60
     """How many of its calls are tried on every commit: fewer of those that take long."""
     is_real: bool = False
     """Whether the command is a new process of Python, with its own clock, and not a fork of the zygote."""
@@ -74,11 +74,11 @@ SCENARIOS = {
     for scenario in (
         Scenario("tokenizer", STAGES[:0], TOKENIZER),
         Scenario("mask", STAGES[:1], MASK),
-        Scenario("pretrain", STAGES[:2], PRETRAIN, sample=50),
-        Scenario("finetune", STAGES[:3], FINETUNE, sample=50),
+        Scenario("pretrain", STAGES[:2], PRETRAIN, sample=36),
+        Scenario("finetune", STAGES[:3], FINETUNE, sample=36),
         Scenario("evaluate", STAGES[:4], EVALUATE),
         Scenario("standard-input", (), ("tokenizer", "-", *TOKENIZER[2:]), stdin="corpus.txt"),
-        Scenario("stale-text", STAGES[:2], MASK, _more_text, sample=50),
+        Scenario("stale-text", STAGES[:2], MASK, _more_text, sample=36),
         Scenario("stale-tests", STAGES[:5], EVALUATE, _more_tests),
         Scenario("force-pretrain", STAGES[:3], (*PRETRAIN, *_force("pretrain")), sample=16),
         Scenario("longer-pretrain", STAGES[:3], (*PRETRAIN[:-1], "7"), sample=25),

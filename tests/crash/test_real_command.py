@@ -41,6 +41,7 @@ def test_fault_07_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         deadline = time.monotonic() + 60
         while not list(tmp_path.glob("run/.work/pretrain-*/metrics.jsonl")) and time.monotonic() < deadline:
             time.sleep(0.02)
+        time.sleep(1)  # until it is in its step
         process.send_signal(signal.SIGTERM)
         with pytest.raises(subprocess.TimeoutExpired):  # it goes on with its step
             process.wait(0.5)
