@@ -113,7 +113,7 @@ stop.install()
 try:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(5)
-except InterruptedRun as end:
+except InterruptedRun:
     sys.exit(128 + signal.SIGTERM)
 """
 

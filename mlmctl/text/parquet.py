@@ -49,12 +49,13 @@ def rows(
             names = list(columns) if columns and set(columns) <= set(names) else names
             number, bytes_before = 0, tally.num_bytes
             groups = parquet_pages.groups(raw, source.name)
-            if any(len(group.chunks) != len(file.schema) for group in groups):
-                found = "is damaged, or not Parquet (a row group has other columns)"
+            widths = {len(group.chunks) for group in groups}
+            if len(groups) != file.num_row_groups or not widths <= {len(file.schema)}:
+                found = "is damaged, or not Parquet (its row groups are not what its schema says)"
                 raise DataError("data.parquet", found, where=source.name)
-            for group in range(file.num_row_groups):
-                most_rows = _rows_at_once(raw, groups[group], names, source)
-                for batch in file.iter_batches(most_rows, [group], names, use_threads=False):
+            for place, group in enumerate(groups):
+                most_rows = _rows_at_once(raw, group, names, source)
+                for batch in file.iter_batches(most_rows, [place], names, use_threads=False):
                     read = _Batch(pyarrow, source, config, tally, number)
                     values = [read.values(batch.column(name)) for name in names]
                     check_ratio(tally.num_bytes - bytes_before, source.size, source.name)
