@@ -95,9 +95,10 @@ def test_any_number_of_ranks_has_the_same_batches_and_losses(runs: dict[int, Pat
         for name in ("step", "order_hash", "num_tokens"):
             assert [line[name] for line in others] == [line[name] for line in alone]
         for name, rel in (("loss", 0.01), ("grad_norm", 0.1)):  # rounding, amplified from step to step
-            told = [[line[name] for line in run] for run in (others, alone)]
-            assert told[0][0] == pytest.approx(told[1][0], rel=1e-5)
-            assert told[0] == pytest.approx(told[1], rel=rel)
+            found, expected = ([line[name] for line in run] for run in (others, alone))
+            assert found[0] == pytest.approx(expected[0], rel=1e-5)
+            assert found[:4] == pytest.approx(expected[:4], rel=1e-3)
+            assert found == pytest.approx(expected, rel=rel)
         assert manifest(runs[num_ranks]).details["order_hash"] == alone[-1]["order_hash"]
 
 
