@@ -5,101 +5,25 @@ the manifest last, an fsync of it and of the folders, a rename to a name that do
 of the parent. A kill at any point leaves the target either absent, old, or new, never half-written.
 To replace, the old artifact is first renamed into `.old/` of the run folder; `recover` completes or
 undoes a swap that was cut short.
-
-A manifest holds the `key` (what was asked: stage, configuration, inputs) and the `fingerprint` (what
-came out: key and the hashes of the files). Paths, times and worker counts are in neither.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from .errors import ArtifactError, one_line
-from .storage import TEMPORARY, HashCache, json_bytes, make_folder, sha256_file, sync
-
-T = TypeVar("T")
-
-SCHEMA_VERSION = 1
-MANIFEST = "manifest.json"
-
-
-def canonical(value: Any) -> bytes:
-    """The one JSON text of a value: sorted keys, no blanks, no NaN. ValueError for NaN or infinity."""
-    return json_bytes(value, sort_keys=True, separators=(",", ":"))
-
-
-def digest(value: Any) -> str:
-    """SHA-256 (hex) of the canonical JSON of a value."""
-    return hashlib.sha256(canonical(value)).hexdigest()
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """Size in bytes and SHA-256 of one file of an artifact."""
-
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Header:
-    """What identifies an artifact before it is made; `config` holds only what is in the key."""
-
-    stage: str
-    config: Mapping[str, Any]
-    inputs: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        return digest([SCHEMA_VERSION, self.stage, self.config, self.inputs])
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The contents of `manifest.json`: see the module's docstring for key and fingerprint."""
-
-    stage: str
-    key: str
-    fingerprint: str
-    config: Mapping[str, Any]
-    inputs: Mapping[str, str]
-    outputs: Mapping[str, FileRecord]
-    metrics: Mapping[str, Any]
-    details: Mapping[str, Any]
-    environment: Mapping[str, Any]
-    schema_version: int = SCHEMA_VERSION
-
-    def to_json(self) -> dict[str, Any]:
-        outputs = {name: {"size": r.size, "sha256": r.sha256} for name, r in sorted(self.outputs.items())}
-        return {
-            "schema_version": self.schema_version,
-            "stage": self.stage,
-            "key": self.key,
-            "fingerprint": self.fingerprint,
-            "config": dict(self.config),
-            "inputs": dict(self.inputs),
-            "outputs": outputs,
-            "metrics": dict(self.metrics),
-            "details": dict(self.details),
-            "environment": dict(self.environment),
-        }
-
-    def to_bytes(self) -> bytes:
-        """Indented JSON, the last field a checksum over the others, so that any flip is seen."""
-        content = self.to_json()
-        content["checksum"] = digest(content)
-        return json_bytes(content, indent=1) + b"\n"
+from .errors import ArtifactError
+from .json_files import REMAKE
+from .manifest import MANIFEST, FileRecord, Header, Manifest, fingerprint_of, read_manifest
+from .storage import TEMPORARY, HashCache, make_folder, sha256_file, sync
 
 
 @dataclass
@@ -137,55 +61,6 @@ def publish(
         raise
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of an artifact, checked against itself (schema, checksum, key, fingerprint).
-
-    ArtifactError if the folder or its manifest is missing, damaged, or of a newer schema.
-    """
-    path = folder / MANIFEST
-    try:
-        if path.is_symlink():
-            raise ArtifactError("artifact.link", "is a symbolic link, not a file", where=str(path))
-        content = path.read_bytes()
-    except FileNotFoundError:
-        what = "has no manifest" if folder.is_dir() else "does not exist"
-        raise ArtifactError("artifact.missing", what, where=str(folder)) from None
-    try:
-        parsed = json.loads(content)
-        version = parsed["schema_version"]
-        if isinstance(version, int) and version > SCHEMA_VERSION:
-            raise ArtifactError(
-                "artifact.newer-schema",
-                f"has schema {version}; this mlmctl reads up to {SCHEMA_VERSION}",
-                where=str(path),
-                hint="upgrade mlmctl",
-            )
-        if isinstance(version, int) and version < SCHEMA_VERSION:
-            raise ArtifactError(
-                "artifact.older-schema",
-                f"has schema {version}; this mlmctl reads {SCHEMA_VERSION} only",
-                where=str(path),
-                hint=_REMAKE,
-            )
-        parsed.pop("checksum")
-        outputs = {n: FileRecord(r["size"], r["sha256"]) for n, r in parsed.pop("outputs").items()}
-        manifest = Manifest(outputs=outputs, **parsed)
-        sound = (
-            manifest.to_bytes() == content
-            and manifest.key == Header(manifest.stage, manifest.config, manifest.inputs).key
-            and manifest.fingerprint == _fingerprint(manifest.key, outputs)
-            and isinstance(manifest.stage, str)
-            and all(isinstance(getattr(manifest, name), dict) for name in _OBJECTS)
-        )
-    except ArtifactError:
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        sound = False
-    if not sound:
-        raise ArtifactError("artifact.damaged", "the manifest is damaged", where=str(path), hint=_REMAKE)
-    return manifest
-
-
 def open_artifact(folder: Path, cache: HashCache | None = None) -> Manifest:
     """The manifest of an artifact all of whose files have just been verified, byte for byte.
 
@@ -215,17 +90,17 @@ def _check(folder: Path, name: str, record: FileRecord, cache: HashCache | None)
         info = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(
-            "artifact.missing-file", "is recorded but missing", where=str(path), hint=_REMAKE
+            "artifact.missing-file", "is recorded but missing", where=str(path), hint=REMAKE
         ) from None
     if not stat.S_ISREG(info.st_mode) or path.parent.resolve() != folder.resolve() / Path(name).parent:
         raise ArtifactError("artifact.link", "is not a regular file", where=str(path))
     if info.st_size != record.size:
         found = f"has {info.st_size} bytes, not the {record.size} recorded"
-        raise ArtifactError("artifact.damaged", found, where=str(path), hint=_REMAKE)
+        raise ArtifactError("artifact.damaged", found, where=str(path), hint=REMAKE)
     found_hash = cache.sha256(path) if cache else sha256_file(path)
     if found_hash != record.sha256:
         raise ArtifactError(
-            "artifact.damaged", "its SHA-256 is not the one recorded", where=str(path), hint=_REMAKE
+            "artifact.damaged", "its SHA-256 is not the one recorded", where=str(path), hint=REMAKE
         )
 
 
@@ -288,46 +163,6 @@ def refuse_links(run: Path, path: Path) -> None:
             )
 
 
-def read_json(path: Path, make: Callable[[dict[str, Any]], T]) -> T:
-    """What `make` builds of the JSON object in a small file.
-
-    ArtifactError if the file is missing or too large, is no JSON object, or is one that `make` cannot use.
-    """
-    try:
-        return make(parse_json(path))
-    except FileNotFoundError:
-        raise ArtifactError("artifact.missing-file", "does not exist", where=str(path)) from None
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
-        found_out = f"cannot be read: {one_line(error)}"
-        raise ArtifactError("artifact.damaged", found_out, where=str(path), hint=_REMAKE) from None
-
-
-def parse_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a small file, whoever wrote it; ValueError or RecursionError if it is none."""
-    with path.open("rb") as file:
-        content = file.read(_MAX_JSON + 1)
-    if len(content) > _MAX_JSON:
-        raise ValueError(f"it has more than {_MAX_JSON:,} bytes")
-    if content.count(b"[") > _MAX_LISTS:
-        raise ValueError(f"it has more than {_MAX_LISTS:,} lists")
-    found = json.loads(content)
-    if not isinstance(found, dict):
-        raise ValueError("it is no JSON object")
-    return found
-
-
-_REMAKE = "make it again: --force with the stage's name"
-_OBJECTS = ("config", "inputs", "metrics", "details", "environment")
-_MAX_JSON = 2**22
-"""Bytes: far above what is written here, and what parses to less than 200 MB whatever it holds."""
-_MAX_LISTS = 2**16
-"""Of which Python's collector of garbage takes a second for a million."""
-
-
-def _fingerprint(key: str, outputs: Mapping[str, FileRecord]) -> str:
-    return digest([key, {name: record.sha256 for name, record in outputs.items()}])
-
-
 def _close(draft: Draft, header: Header, environment: Mapping[str, Any]) -> None:
     outputs: dict[str, FileRecord] = {}
     folders = {draft.path}
@@ -343,7 +178,7 @@ def _close(draft: Draft, header: Header, environment: Mapping[str, Any]) -> None
     manifest = Manifest(
         stage=header.stage,
         key=header.key,
-        fingerprint=_fingerprint(header.key, outputs),
+        fingerprint=fingerprint_of(header.key, outputs),
         config=header.config,
         inputs=header.inputs,
         outputs=outputs,

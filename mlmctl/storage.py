@@ -94,12 +94,6 @@ def write_file(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def json_bytes(value: Any, **layout: Any) -> bytes:
-    """JSON in UTF-8, without NaN; bytes of a file name that are no text become escapes, and come back."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, **layout)
-    return text.encode(errors="backslashreplace")  # half a surrogate pair as JSON itself escapes it
-
-
 def check_writable(path: Path) -> None:
     """Before any work is done: whether a file can be written there.
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mlmctl.artifact import MANIFEST, FileRecord, Manifest, _fingerprint, digest
+from mlmctl.manifest import MANIFEST, FileRecord, Manifest, digest, fingerprint_of
 from mlmctl.storage import sha256_file
 
 MOST_SECONDS = 1.0
@@ -51,7 +51,7 @@ def reseal(folder: Path, **changes: Any) -> None:
     names = [name for name in parsed.pop("outputs") if (folder / name).is_file()]
     outputs = {name: FileRecord((folder / name).stat().st_size, sha256_file(folder / name)) for name in names}
     manifest = replace(Manifest(outputs=outputs, **parsed), **changes)
-    sealed = replace(manifest, fingerprint=_fingerprint(manifest.key, manifest.outputs))
+    sealed = replace(manifest, fingerprint=fingerprint_of(manifest.key, manifest.outputs))
     (folder / MANIFEST).write_bytes(sealed.to_bytes())
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from vocabularies import trained
 
-from mlmctl.artifact import Header, publish
+from mlmctl.artifact import publish
 from mlmctl.config import EvaluateConfig, FinetuneConfig, PretrainConfig, RuntimeConfig
 from mlmctl.engine import model
 from mlmctl.events import Emit, silent
+from mlmctl.manifest import Header
 from mlmctl.stages import evaluate, finetune
 from mlmctl.stages.stage import Stage
 from mlmctl.text import vocabulary

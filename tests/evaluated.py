@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mlmctl.artifact import Header, publish
+from mlmctl.artifact import publish
 from mlmctl.commands.evaluations import Evaluation
+from mlmctl.manifest import Header
 from mlmctl.measure import bootstrap, outcomes
 
 

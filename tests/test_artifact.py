@@ -9,17 +9,9 @@ from pathlib import Path
 import pytest
 from attacks import reseal
 
-from mlmctl.artifact import (
-    MANIFEST,
-    FileRecord,
-    Header,
-    canonical,
-    open_artifact,
-    publish,
-    read_manifest,
-    recover,
-)
+from mlmctl.artifact import open_artifact, publish, recover
 from mlmctl.errors import ArtifactError
+from mlmctl.manifest import MANIFEST, FileRecord, Header, canonical, read_manifest
 from mlmctl.storage import HashCache, sha256_file
 
 HEADER = Header("tokenizer", {"vocab_size": 64}, {"corpus": "ab"})

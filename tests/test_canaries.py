@@ -26,13 +26,13 @@ from commands import SMALL, Outcome, Shell
 from packed import COMPRESS
 from pyarrow import parquet
 
-from mlmctl.artifact import Header
 from mlmctl.commands.evaluations import Evaluation
 from mlmctl.config import CorpusConfig, FinetuneConfig
 from mlmctl.engine import checkpoint, model, plan, weights
 from mlmctl.engine.evaluate_mlm import FrozenMasks
 from mlmctl.errors import ArtifactError, DataError, MlmctlError
 from mlmctl.events import silent
+from mlmctl.manifest import Header
 from mlmctl.tasks.adapted import TASKS, open_adapted
 from mlmctl.tasks.pretrained import open_pretrained
 from mlmctl.text import hub_datasets, parquet_pages, remote, vocabulary

@@ -120,7 +120,7 @@ def test_fault_02_a_kill_between_blocks_and_policy_changes_nothing(shell: Shell,
 def test_fault_04_what_a_kill_left_of_a_finished_stage_is_cleaned(shell: Shell, tmp_path: Path) -> None:
     asked = ("tokenizer", write_corpus(tmp_path / "c.txt"), "--vocab-size", "120", "--json")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(import_module("mlmctl.pipeline.execute"), "_tidy", lambda *arguments: None)
+        patch.setattr(import_module("mlmctl.pipeline.execute"), "tidy", lambda *arguments: None)
         shell(*asked)
     assert list(tmp_path.glob("run/.work/tokenizer-*"))
     assert shell(*asked).json["stages"][0]["status"] == "fresh"

@@ -11,10 +11,11 @@ import pytest
 from commands import Shell
 from evaluated import make_evaluation
 
-from mlmctl.artifact import Header, publish
+from mlmctl.artifact import publish
 from mlmctl.commands import compare, curves
 from mlmctl.commands.compare import Comparison
 from mlmctl.errors import ArtifactError, UsageError
+from mlmctl.manifest import Header
 
 LOSSES = [9.0, 8.0, 7.0, 6.5, 6.2, 6.0]
 

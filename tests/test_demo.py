@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from mlmctl import world
-from mlmctl.artifact import Manifest
 from mlmctl.commands import demo
 from mlmctl.config import RuntimeConfig
 from mlmctl.events import silent
+from mlmctl.manifest import Manifest
 from mlmctl.pipeline import Node, StageReport
 from mlmctl.storage import HashCache
 

@@ -16,13 +16,14 @@ from encoders import make_encoder
 from huggingface_hub import ModelCard
 
 from mlmctl import recipe, samples
-from mlmctl.artifact import MANIFEST, Header, open_artifact, publish, recover_target
+from mlmctl.artifact import open_artifact, publish, recover_target
 from mlmctl.cli import main
 from mlmctl.commands import export, fill, predict, verify
 from mlmctl.commands.export import lineage, training
 from mlmctl.commands.export.subject import Subject
 from mlmctl.config import RuntimeConfig
 from mlmctl.events import silent
+from mlmctl.manifest import MANIFEST, Header
 from mlmctl.storage import HashCache
 
 IN_CORPUS, IN_TRAIN, IN_TEST = "zyzzogeton", "quuxoplasm", "vlerpnicht"

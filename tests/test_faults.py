@@ -22,12 +22,13 @@ from pretrain_world import LENGTH, Run, config, make_inputs
 from torch import Tensor, nn
 
 from mlmctl import signals
-from mlmctl.artifact import MANIFEST, Header, open_artifact, publish, recover
+from mlmctl.artifact import open_artifact, publish, recover
 from mlmctl.config import PretrainConfig, RuntimeConfig
 from mlmctl.engine import loop, machine, runtime
 from mlmctl.engine.checkpoint import Checkpoints, Counters
 from mlmctl.errors import BusyError, ResourceError, UsageError
 from mlmctl.events import Note, silent
+from mlmctl.manifest import MANIFEST, Header
 from mlmctl.pipeline import lock
 from mlmctl.pipeline.lock import locked
 from mlmctl.stages import pretrain

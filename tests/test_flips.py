@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from commands import SMALL, Shell
 
-from mlmctl.artifact import MANIFEST, open_artifact
+from mlmctl.artifact import open_artifact
 from mlmctl.errors import ArtifactError
+from mlmctl.manifest import MANIFEST
 
 STAGES = ("tokenizer", "mask/blocks", "mask/policy", "pretrain", "finetune/sentiment")
 TESTED = ("evaluate/sentiment/test", "evaluate/pretrain/mlm")

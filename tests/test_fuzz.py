@@ -26,13 +26,14 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from mlmctl import recipe
-from mlmctl.artifact import MANIFEST, Header, open_artifact, publish
+from mlmctl.artifact import open_artifact, publish
 from mlmctl.cli import main
 from mlmctl.commands import stdin
 from mlmctl.config import CorpusConfig, FinetuneConfig, Recipe
 from mlmctl.engine import configuration, weights
 from mlmctl.errors import MlmctlError
 from mlmctl.events import silent
+from mlmctl.manifest import MANIFEST, Header
 from mlmctl.tasks.adapted import TASKS
 from mlmctl.text import vocabulary
 from mlmctl.text.blocks import SPLITS, Blocks

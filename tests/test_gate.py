@@ -12,11 +12,12 @@ from commands import Outcome, Shell
 from encoders import make_data, make_encoder, run_finetune
 from evaluated import make_evaluation
 
-from mlmctl.artifact import Header, publish
+from mlmctl.artifact import publish
 from mlmctl.commands import evaluations
 from mlmctl.commands.evaluations import Evaluation
 from mlmctl.commands.gate import Gate, Verdict
 from mlmctl.errors import ArtifactError, UsageError
+from mlmctl.manifest import Header
 
 
 def judge(new: Evaluation, baseline: Path, **most: float) -> Verdict:

@@ -14,7 +14,8 @@ import pytest
 PROGRAM = """
 import sys
 from pathlib import Path
-from mlmctl.artifact import Header, publish
+from mlmctl.artifact import publish
+from mlmctl.manifest import Header
 from mlmctl.config import CorpusConfig, MaskConfig, TokenizerConfig
 from mlmctl.events import silent
 from mlmctl.stages import mask, tokenizer

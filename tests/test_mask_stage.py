@@ -18,6 +18,7 @@ from mlmctl.config import CorpusConfig, MaskConfig, TokenizerConfig
 from mlmctl.errors import ArtifactError, DataError, ResourceError
 from mlmctl.events import Event, Note
 from mlmctl.stages import mask, tokenizer
+from mlmctl.stages.mask import pack
 from mlmctl.stages.stage import Stage
 from mlmctl.text import parts, showing, vocabulary
 from mlmctl.text.blocks import Blocks
@@ -130,7 +131,7 @@ def test_fault_02_blocks_are_identical_after_a_kill(world: World, monkeypatch: p
     made = len(np.load(world.run / "mask/blocks/parts.npy"))
     assert made > 5
     assert not list((world.run / ".work/mask/blocks/parts").iterdir())
-    for target, name, after in ((parts, "_write", 3), (mask, "BlockWriter", 1)):
+    for target, name, after in ((parts, "_write", 3), (pack, "BlockWriter", 1)):
         killed = World(world.run.parent / f"killed-{name}", some_text(200))
         killed.tokenizer()
         with monkeypatch.context() as patch:

@@ -14,11 +14,12 @@ import torch
 from encoders import make_encoder
 from safetensors.torch import load_file, save_file
 
-from mlmctl.artifact import Header, publish
+from mlmctl.artifact import publish
 from mlmctl.commands import score
 from mlmctl.config import EvaluateConfig, RuntimeConfig
 from mlmctl.errors import DataError, UsageError
 from mlmctl.events import Emit, Event, Note, silent
+from mlmctl.manifest import Header
 from mlmctl.measure import pairs as measures
 from mlmctl.pipeline import evaluate_node
 from mlmctl.stages import evaluate

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from mlmctl.artifact import MANIFEST
 from mlmctl.config import RuntimeConfig
 from mlmctl.errors import ArtifactError, BusyError
 from mlmctl.events import Event, Note
+from mlmctl.manifest import MANIFEST
 from mlmctl.pipeline import Node, execute, preview
 from mlmctl.pipeline.lock import locked
 from mlmctl.stages.stage import Stage

@@ -17,12 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_engine import tiny
 
-from mlmctl.artifact import Manifest, open_artifact, read_manifest
+from mlmctl.artifact import open_artifact
 from mlmctl.commands.curve import share
 from mlmctl.commands.curve.points import Start, all_points
 from mlmctl.engine import divided, optimizer, ranks
 from mlmctl.engine.ranks import Place
 from mlmctl.errors import ResourceError, UsageError
+from mlmctl.manifest import Manifest, read_manifest
 from mlmctl.samples import path as sample
 from mlmctl.storage import sha256_file
 

@@ -18,7 +18,7 @@ import pytest
 from commands import Shell
 from hostile import CANARY, make_run
 
-from mlmctl.artifact import Header, publish
+from mlmctl.artifact import publish
 from mlmctl.commands import report, status
 from mlmctl.commands.report import measured, page, plots
 from mlmctl.commands.report.opened import Opened
@@ -26,6 +26,7 @@ from mlmctl.commands.report.parts import Group, Line, Matrix, Mistakes, Part, Se
 from mlmctl.config import RuntimeConfig
 from mlmctl.errors import ArtifactError, UsageError
 from mlmctl.events import silent
+from mlmctl.manifest import Header
 from mlmctl.storage import HashCache
 from mlmctl.unsafe_text import clean, visible
 

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pretrain_world import Run, config, make_inputs
 
-from mlmctl.artifact import read_manifest
 from mlmctl.config import PretrainConfig
 from mlmctl.engine import calibrate, model, sizes
 from mlmctl.engine.architectures import ARCHITECTURES, Shape
 from mlmctl.engine.sizes import MOST_EPOCHS, TOKENS_PER_PARAMETER, Size
 from mlmctl.errors import UsageError
+from mlmctl.manifest import read_manifest
 from mlmctl.stages import pretrain
 
 AUTO = (

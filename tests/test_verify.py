@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from commands import Shell
 
-from mlmctl.artifact import MANIFEST
 from mlmctl.commands import verify
+from mlmctl.manifest import MANIFEST
 
 
 @pytest.fixture

@@ -85,8 +85,7 @@ def curve(
 ) -> None:
     """Is pretraining worth it, and worth how many labels? Scores over numbers of labels."""
     from ..commands import curve
-    from ..pipeline import encoder_folder, inputs
-    from ..pipeline.execute import hash_cache
+    from ..pipeline import encoder_folder, hash_cache, inputs
 
     recipe = call.resolved.recipe
     asked = {"task": task, **({"data": data} if data else {})}

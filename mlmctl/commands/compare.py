@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..artifact import MANIFEST, Manifest, read_manifest
 from ..errors import UsageError
+from ..manifest import MANIFEST, Manifest, read_manifest
 from . import evaluations
 from .evaluations import Evaluation
 from .status import PATTERNS

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import extras
-from ..artifact import MANIFEST, read_manifest
 from ..errors import ArtifactError, UsageError, one_line
+from ..manifest import MANIFEST, read_manifest
 from ..storage import check_writable, sha256_file
 from .pictures import COLOURS, axes
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..artifact import MANIFEST, open_artifact
+from ..artifact import open_artifact
 from ..config import RuntimeConfig
 from ..engine import runtime
+from ..manifest import MANIFEST
 from ..tasks.pretrained import Pretrained, open_pretrained
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..artifact import MANIFEST, Manifest, open_artifact
+from ..artifact import open_artifact
 from ..errors import ArtifactError, UsageError, one_line
+from ..manifest import MANIFEST, Manifest
 from ..measure import bootstrap, outcomes
 from ..measure.bootstrap import Difference
 

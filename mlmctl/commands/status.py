@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..artifact import MANIFEST, Manifest, read_manifest
 from ..errors import ArtifactError, UsageError
+from ..manifest import MANIFEST, Manifest, read_manifest
 
 PATTERNS = ("tokenizer", "mask/blocks", "mask/policy", "pretrain", "finetune/*", "evaluate/*/*")
 """Where the artifacts of a run folder are."""

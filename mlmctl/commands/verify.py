@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..artifact import MANIFEST, Manifest, faults, read_manifest
+from ..artifact import faults
 from ..errors import ArtifactError, MlmctlError, UsageError
 from ..events import Emit, Progress, silent
+from ..manifest import MANIFEST, Manifest, read_manifest
 from ..pipeline import inputs
 from ..storage import HashCache
 from ..text.corpus import fingerprint, resolve

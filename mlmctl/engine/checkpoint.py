@@ -23,9 +23,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..artifact import Header, Manifest, open_artifact, publish, read_json
+from ..artifact import open_artifact, publish
 from ..errors import ArtifactError, one_line
 from ..events import Emit, Note
+from ..json_files import read_json
+from ..manifest import Header, Manifest
 from ..storage import TEMPORARY, make_folder, sync
 from . import weights
 from .optimizer import Optimizer

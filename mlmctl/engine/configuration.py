@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..artifact import parse_json
 from ..errors import ArtifactError, one_line
+from ..json_files import parse_json
 from .architectures import ARCHITECTURES, Architecture, Fields
 
 if TYPE_CHECKING:

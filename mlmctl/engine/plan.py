@@ -9,7 +9,6 @@ number is settled there, by the steps that were taken. A larger wish later moves
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,9 +16,9 @@ from typing import Any, Literal
 
 import torch
 
-from ..artifact import read_json
 from ..config import PretrainConfig, seconds
 from ..errors import UsageError
+from ..json_files import indented, read_json
 from ..storage import write_file
 from . import budget, probe, schedule
 from .architectures import Shape
@@ -153,7 +152,7 @@ def from_json(content: Mapping[str, Any]) -> Plan:
 def commit(work: Path, plan: Plan) -> None:
     """Write the plan so that it is whole or absent."""
     content: dict[str, Any] = asdict(plan)
-    write_file(work / PLAN, (json.dumps(content, indent=1) + "\n").encode())
+    write_file(work / PLAN, indented(content))
 
 
 def decide(

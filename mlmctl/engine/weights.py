@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from ..artifact import read_json
 from ..errors import ArtifactError, one_line
+from ..json_files import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,8 +1,10 @@
 """Which stage is fresh, stale or resumable; locks the run folder, opens, runs and seals artifacts."""
 
 from .adopt import adopt
+from .decisions import Decision, decide, header_of
 from .evaluations import evaluate_node
-from .execute import Decision, StageReport, decide, execute, hash_cache, header_of, preview
+from .execute import StageReport, execute, preview
+from .folders import hash_cache
 from .inputs import encoder_folder, model_folder
 from .nodes import Node, finetune_name, finetune_node, pretrain_nodes
 

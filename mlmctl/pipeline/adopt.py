@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..artifact import MANIFEST, read_manifest
 from ..config import Recipe
 from ..errors import ArtifactError, one_line
 from ..events import Emit, Note
+from ..manifest import MANIFEST, read_manifest
 from ..recipe import Resolved
 from ..stages.stage import BASE
 from .nodes import POLICY_FIELDS

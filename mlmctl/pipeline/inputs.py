@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from .. import hub, samples
-from ..artifact import MANIFEST, digest, open_artifact, read_manifest
+from ..artifact import open_artifact
 from ..config import CorpusConfig
 from ..engine import configuration, weights
 from ..errors import ArtifactError, UsageError
 from ..events import Emit, Note
+from ..manifest import MANIFEST, digest, read_manifest
 from ..stages.stage import BASE
 from ..storage import HashCache, sha256_file
 from ..tasks import pairs as minimal_pairs

@@ -7,7 +7,6 @@ Writes: finetune/<name>/  config.json, model.safetensors, tokenizer files, task.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from ..engine.checkpoint import Checkpoints
 from ..engine.probe import dtype_by_rule
 from ..errors import DataError, UsageError
 from ..events import Emit, Note, Plan
+from ..json_files import indented
 from ..tasks.adapted import TASKS, Adapted, write_task
 from ..tasks.features import Features
 from ..tasks.pretrained import block_length
@@ -258,7 +258,6 @@ def _write(
     model.save_model(adapted.model, stage.out)
     tokenizer.save(stage.out, configuration.num_positions(stage.out))
     write_task(stage.out, adapted.task, adapted.settings, adapted.block_length)
-    told = json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n"
-    (stage.out / "load_report.json").write_bytes(told)
+    (stage.out / "load_report.json").write_bytes(indented(report))
     write_array(stage.out / "train_hashes.npy", np.unique(learned.hashes))
     shutil.copyfile(stage.work / "metrics.jsonl", stage.out / "metrics.jsonl")

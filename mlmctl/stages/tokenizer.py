@@ -8,7 +8,6 @@ Writes  tokenizer/: tokenizer.json, tokenizer_config.json, special_tokens_map.js
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..config import CorpusConfig, TokenizerConfig
 from ..engine.machine import num_threads
 from ..errors import UsageError
 from ..events import Note
+from ..json_files import indented
 from ..text import extension, growth, vocabulary, workers
 from ..text.corpus import text_bytes
 from ..text.documents import Documents
@@ -65,7 +65,9 @@ def _count(tokenizer: Tokenizer, corpus: CorpusConfig, stage: Stage) -> tuple[Wo
     counter = WordCounter(tokenizer)
     counter.count(documents, workers.number(num_threads(stage.runtime), text_bytes(stage.sources)))
     facts = documents.facts()
-    _write_json(stage.out / "corpus.json", {**facts, "num_words": counter.num_words})
+    (stage.out / "corpus.json").write_bytes(
+        indented({**facts, "num_words": counter.num_words}, sort_keys=True)
+    )
     if counter.num_forgotten:
         share = counter.num_forgotten / counter.num_words
         stage.emit(Note(f"rare words, {share:.2%} of the text, were left out to bound the memory"))
@@ -121,8 +123,4 @@ def _keep(pinned: Path, out: Path, num_base: int, pieces: Mapping[int, list[int]
     base.mkdir(exist_ok=True)
     shutil.copyfile(pinned / "tokenizer.json", base / "tokenizer.json")
     record = {"base_sha256": extension.content_hash(pinned), "num_base": num_base, "pieces": pieces}
-    _write_json(out / extension.FILE, record)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_bytes(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+    (out / extension.FILE).write_bytes(indented(record, sort_keys=True))

@@ -6,7 +6,6 @@ The tasks are the explicit table below.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,9 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
-from ..artifact import read_json
 from ..engine import model as models
 from ..errors import ArtifactError
+from ..json_files import indented, read_json
 from ..storage import write_file
 from ..text import vocabulary
 from .classify import Classification
@@ -63,7 +62,7 @@ class Adapted:
 def write_task(folder: Path, task: Task, settings: Settings, block_length: int) -> None:
     """Write `task.json`."""
     content = {"task": task.name, "block_length": block_length, "settings": dict(settings)}
-    write_file(folder / _FILE, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
+    write_file(folder / _FILE, indented(content))
 
 
 def open_adapted(folder: Path, device: torch.device) -> Adapted:

@@ -9,10 +9,10 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
-from ..artifact import read_json
 from ..engine import configuration
 from ..engine import model as models
 from ..errors import ArtifactError
+from ..json_files import read_json
 from ..text import vocabulary
 from ..text.specials import Specials
 

@@ -18,8 +18,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact import read_json
 from ..errors import ArtifactError
+from ..json_files import read_json
 from .npy import Appender, open_array
 from .packing import Packer
 from .specials import Specials

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..artifact import digest
 from ..errors import DataError, UsageError
 from ..events import Emit, Note
+from ..manifest import digest
 from .compression import CHUNK, COMPRESSIONS
 from .spool import Spool
 

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ..artifact import digest
+from ..manifest import digest
 from ..storage import TEMPORARY, sha256_file
 from . import near_duplicates, vocabulary, workers
 from .blocks import id_dtype

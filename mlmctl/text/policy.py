@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact import read_json
 from ..config import MaskConfig
+from ..json_files import read_json
 from . import masking
 from .blocks import Blocks
 from .masking import SHARES, Masked

@@ -16,7 +16,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..artifact import digest, refuse_links
+from ..artifact import refuse_links
+from ..json_files import indented
+from ..manifest import digest
 from ..storage import TEMPORARY, make_folder, sync, write_file
 
 _RECORD_LENGTH = 32
@@ -78,7 +80,7 @@ class Spool:
     def remember(self, name: str, kept: Sequence[Kept]) -> None:
         """Let `recall` find these files under a name (of which only a hash is written: it may hold a key)."""
         record = {"files": [[one.name, one.path.name] for one in kept]}
-        write_file(self._record(name), json.dumps(record, indent=1).encode() + b"\n")
+        write_file(self._record(name), indented(record))
 
     def _record(self, name: str) -> Path:
         return self.folder / f"{digest(name)[:_RECORD_LENGTH]}.json"

@@ -26,6 +26,7 @@ from tokenizers import (
 )
 
 from ..errors import ArtifactError
+from ..json_files import indented
 from . import bytelevel, imported, wordpiece
 from .pieces import described, kinds
 from .specials import NAMES, ROBERTA_NAMES, Specials
@@ -113,7 +114,7 @@ def save(
         **tokens,
     }
     for name, fields in {"tokenizer_config.json": config, "special_tokens_map.json": tokens}.items():
-        (folder / name).write_bytes(json.dumps(fields, indent=1, sort_keys=True).encode() + b"\n")
+        (folder / name).write_bytes(indented(fields, sort_keys=True))
 
 
 def load(folder: Path) -> Tokenizer:

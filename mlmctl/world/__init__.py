@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..json_files import indented
 from ..storage import write_file
 from .lexicon import THINGS, Dice, Judgements, Lexicon, invent
 from .sentences import ENGLISH, Speaker
@@ -101,7 +102,7 @@ def generate(
         "unlabelled": {"good": lexicon.unlabelled.good, "bad": lexicon.unlabelled.bad},
         "plain": lexicon.plain,
     }
-    write_file(folder / "words.json", (json.dumps(facts, ensure_ascii=False, indent=1) + "\n").encode())
+    write_file(folder / "words.json", indented(facts))
     return world
 
 

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from mlmctl import artifact, storage
-from mlmctl.artifact import Draft, Header
+from mlmctl.artifact import Draft
 from mlmctl.engine import checkpoint, dropout, plan
 from mlmctl.engine.checkpoint import Checkpoints
 from mlmctl.engine.masked_lm import MaskedLanguageWork
 from mlmctl.engine.optimizer import Optimizer
+from mlmctl.manifest import MANIFEST, Header, read_manifest
+from mlmctl.pipeline import work
 
 execute: Any = import_module("mlmctl.pipeline.execute")  # the package has a function of that name
 
@@ -46,7 +48,7 @@ def manifest_first() -> None:
     def swap_in(new: Path, target: Path, old: Path | None) -> None:
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
-        for path in sorted(new.iterdir(), key=lambda path: path.name != artifact.MANIFEST):
+        for path in sorted(new.iterdir(), key=lambda path: path.name != MANIFEST):
             path.rename(target / path.name)
         new.rmdir()
 
@@ -55,7 +57,7 @@ def manifest_first() -> None:
 
 def newest_number_wins() -> None:
     """The highest step is taken, whatever its files hold."""
-    checkpoint.open_artifact = artifact.read_manifest  # type: ignore[attr-defined, assignment]
+    checkpoint.open_artifact = read_manifest  # type: ignore[attr-defined, assignment]
 
 
 def files_not_synced() -> None:
@@ -74,7 +76,7 @@ def new_folders_not_synced() -> None:
     def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
-    for module in (artifact, checkpoint, execute):
+    for module in (artifact, checkpoint, work):
         module.make_folder = make_folder
 
 
@@ -171,7 +173,7 @@ def small_files_in_place() -> None:
     def write(path: Path, content: bytes) -> None:
         path.write_bytes(content)
 
-    plan.write_file = execute.write_file = write  # type: ignore[attr-defined]
+    plan.write_file = work.write_file = write  # type: ignore[attr-defined]
 
 
 def errors_swallowed() -> None:

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
-from mlmctl.artifact import MANIFEST, open_artifact
+from mlmctl.artifact import open_artifact
 from mlmctl.errors import ArtifactError
+from mlmctl.manifest import MANIFEST
 from mlmctl.storage import TEMPORARY, sha256_file
 
 Tree = dict[str, str]

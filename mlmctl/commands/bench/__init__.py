@@ -6,7 +6,6 @@ a time while all others are blocked, so that whatever the machine does meanwhile
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from ...engine import machine
 from ...engine.architectures import ARCHITECTURES
 from ...errors import DataError, UsageError
 from ...events import Emit, Note, Plan, Progress
+from ...json_files import indented
 from ...storage import write_file
 from ...text.blocks import Blocks
 from . import measured, plot, race
@@ -208,8 +208,7 @@ def _tell_notes(side: Measured, emit: Emit) -> None:
 
 
 def _write(result: dict[str, Any], output: Path) -> None:
-    text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)
-    write_file(output / "bench.json", (text + "\n").encode())
+    write_file(output / "bench.json", indented(result))
     plot.speeds(result["sides"], output / "bench.svg")
     if "race" in result:
         plot.curves(result["race"], output / "race.svg")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -18,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from ... import extras
-from ...artifact import MANIFEST, read_manifest
 from ...config import FinetuneConfig, RuntimeConfig
 from ...errors import UsageError
 from ...events import Emit, Progress
+from ...json_files import indented
+from ...manifest import MANIFEST, read_manifest
 from ...measure import efficiency
 from ...pipeline.team import Team
 from ...storage import write_file
@@ -188,4 +188,4 @@ def _write(folder: Path, found: Mapping[str, Any], results: Sequence[Mapping[str
     writer.writerows(results)
     write_file(folder / "curve.csv", text.getvalue().encode())
     plot.draw(found["table"], found["score"], folder / "curve.svg")
-    write_file(folder / "curve.json", json.dumps(found, indent=1, ensure_ascii=False).encode() + b"\n")
+    write_file(folder / "curve.json", indented(found))

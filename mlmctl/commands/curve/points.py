@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...artifact import digest
 from ...config import EvaluateConfig, FinetuneConfig, RuntimeConfig
 from ...events import silent
+from ...json_files import indented
+from ...manifest import digest
 from ...pipeline import evaluate_node, execute, finetune_node, inputs
 from ...storage import HashCache, write_file
 from . import tfidf
@@ -132,7 +133,7 @@ class Measurer:
             "seconds": round(time.monotonic() - began, 3),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, json.dumps(result, indent=1).encode() + b"\n")
+        write_file(path, indented(result))
         return result
 
     def _path(self, point: Point) -> Path:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ... import hub
-from ...artifact import MANIFEST, read_manifest
 from ...config import Recipe
+from ...manifest import MANIFEST, read_manifest
 from ...pipeline.inputs import tokenizer as checked
 from ...text import fit, vocabulary
 from ...text.fit import Fit

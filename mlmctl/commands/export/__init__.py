@@ -15,19 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ...artifact import (
-    MANIFEST,
-    Header,
-    Manifest,
-    open_artifact,
-    publish,
-    read_manifest,
-    recover_target,
-)
+from ...artifact import open_artifact, publish, recover_target
 from ...config import RuntimeConfig
 from ...engine import machine, runtime
 from ...errors import ArtifactError, UsageError
 from ...events import Emit, Note
+from ...manifest import MANIFEST, Header, Manifest, read_manifest
 from ...pipeline import hash_cache
 from ...pipeline.lock import locked
 from ...storage import TEMPORARY, HashCache, check_space, sha256_file

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...artifact import MANIFEST, Manifest, read_manifest
+from ...manifest import MANIFEST, Manifest, read_manifest
 
 _INIT = "init"
 

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from ...artifact import MANIFEST, Manifest, open_artifact, read_manifest
+from ...artifact import open_artifact
 from ...engine import configuration, weights
 from ...engine.architectures import ARCHITECTURES, Architecture, Fields, Head
 from ...errors import ArtifactError
+from ...manifest import MANIFEST, Manifest, read_manifest
 from ...pipeline.nodes import folder_name
 from ...storage import HashCache
 from ...tasks.adapted import TASKS

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...artifact import Manifest
 from ...config import PretrainConfig, Recipe
+from ...manifest import Manifest
 from . import wording
 from .opened import Opened
 from .parts import Line, Part, Section, Table

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...artifact import Manifest
+from ...manifest import Manifest
 from ...quantities import number
 from ..curve.points import HEADLINES
 from . import plots, wording

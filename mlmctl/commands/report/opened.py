@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...artifact import Manifest, open_artifact
+from ...artifact import open_artifact
 from ...errors import ArtifactError, UsageError
 from ...events import Emit, Progress
+from ...manifest import Manifest
 from ...storage import HashCache
 from .. import status
 

@@ -16,6 +16,7 @@ import torch
 
 from ...config import EvaluateConfig
 from ...engine import runtime
+from ...json_files import indented
 from ...measure import bootstrap, outcomes
 from ...tasks.task import Report
 from ..stage import Stage
@@ -39,14 +40,10 @@ def run(config: EvaluateConfig, stage: Stage) -> dict[str, Any]:
     intervals = {name: bootstrap.interval(ratio).to_json() for name, ratio in ratios.items()}
     metrics = {**report.metrics, "intervals": intervals}
     for name, content in {"metrics.json": metrics, **report.files}.items():
-        _write_json(stage.out / name, content)
+        (stage.out / name).write_bytes(indented(content))
     _write_lines(stage.out / "predictions.jsonl", report.predictions)
     _write_lines(stage.out / "errors.jsonl", report.errors)
     return metrics
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_bytes(json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
 def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

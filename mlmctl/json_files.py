@@ -1,0 +1,59 @@
+"""Small JSON files: one way to write them, one to read them, whoever wrote them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import ArtifactError, one_line
+
+T = TypeVar("T")
+
+REMAKE = "make it again: --force with the stage's name"
+"""The way out where something of ours is damaged."""
+
+_MAX_JSON = 2**22
+"""Bytes: far above what is written here, and what parses to less than 200 MB whatever it holds."""
+_MAX_LISTS = 2**16
+"""Of which Python's collector of garbage takes a second for a million."""
+
+
+def read_json(path: Path, make: Callable[[dict[str, Any]], T]) -> T:
+    """What `make` builds of the JSON object in a small file.
+
+    ArtifactError if the file is missing or too large, is no JSON object, or is one that `make` cannot use.
+    """
+    try:
+        return make(parse_json(path))
+    except FileNotFoundError:
+        raise ArtifactError("artifact.missing-file", "does not exist", where=str(path)) from None
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        found_out = f"cannot be read: {one_line(error)}"
+        raise ArtifactError("artifact.damaged", found_out, where=str(path), hint=REMAKE) from None
+
+
+def parse_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a small file, whoever wrote it; ValueError or RecursionError if it is none."""
+    with path.open("rb") as file:
+        content = file.read(_MAX_JSON + 1)
+    if len(content) > _MAX_JSON:
+        raise ValueError(f"it has more than {_MAX_JSON:,} bytes")
+    if content.count(b"[") > _MAX_LISTS:
+        raise ValueError(f"it has more than {_MAX_LISTS:,} lists")
+    found = json.loads(content)
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")
+    return found
+
+
+def json_bytes(value: Any, **layout: Any) -> bytes:
+    """JSON in UTF-8, without NaN; bytes of a file name that are no text become escapes, and come back."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, **layout)
+    return text.encode(errors="backslashreplace")  # half a surrogate pair as JSON itself escapes it
+
+
+def indented(value: Any, **layout: Any) -> bytes:
+    """The same for people to read: indented, with a newline at its end."""
+    return json_bytes(value, indent=1, **layout) + b"\n"

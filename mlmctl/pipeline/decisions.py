@@ -1,0 +1,85 @@
+"""Deciding: what is to be done for a node.
+
+no artifact, no work            -> run
+no artifact, work of this key   -> resume
+artifact of this key            -> verify, nothing to do
+artifact of another key         -> make it again (tokenizer, mask, evaluate), or refuse, naming
+                                   the field that changed (pretrain, finetune), unless a field
+                                   that may grow has changed and the stage can continue
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..config import changed_fields
+from ..errors import ArtifactError
+from ..manifest import MANIFEST, Header, Manifest, read_manifest
+from .nodes import Node
+from .work import begun_otherwise, is_begun, work_folder
+
+FORCED = "forced"
+"""The reason given where `--force` names the node."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done for a node, and why: `action` is `fresh`, `run`, `resume` or `extend`."""
+
+    action: Literal["fresh", "run", "resume", "extend"]
+    reason: str
+    manifest: Manifest | None = None
+
+
+def decide(run: Path, node: Node, header: Header, force: Collection[str] = ()) -> Decision:
+    """What `execute` would do with a node whose inputs are as the header says; reads manifests only."""
+    target, work = run / node.name, work_folder(run, node, header)
+    if node.name in force or node.stage in force:
+        return Decision("run", FORCED)
+    if (target / MANIFEST).exists():
+        manifest = read_manifest(target)
+        if manifest.key == header.key:
+            return Decision("fresh", "nothing changed", manifest)
+        changes = _changes(manifest.config, manifest.inputs, header)
+        if node.replaceable:
+            return Decision("run", "stale: " + ("; ".join(changes) or "made by another version of mlmctl"))
+        if manifest.inputs == header.inputs and _trunk(node, manifest.config) == node.trunk:
+            return Decision("extend", "; ".join(changes))
+        raise _refusal(node, "was made with another configuration or input", changes)
+    if is_begun(work):
+        return Decision("resume", "begun before")
+    begun = None if node.replaceable else next(begun_otherwise(run, node), None)
+    if begun:
+        changes = _changes(begun["config"], begun["inputs"], header)
+        raise _refusal(node, "was begun with another configuration or input", changes)
+    return Decision("run", "new")
+
+
+def header_of(node: Node, fingerprints: Mapping[str, str]) -> Header:
+    """The header of the artifact that a node makes from folders with these fingerprints."""
+    return Header(node.name, node.config, {**node.given, **fingerprints})
+
+
+def _trunk(node: Node, config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in node.extendable}
+
+
+def _changes(config: Mapping[str, Any], inputs: Mapping[str, str], header: Header) -> list[str]:
+    known = {name: value for name, value in header.config.items() if name in config}
+    changes = changed_fields(config, known)
+    names = sorted(set(inputs) | set(header.inputs))
+    return changes + [
+        f"input {name} changed" for name in names if inputs.get(name) != header.inputs.get(name)
+    ]
+
+
+def _refusal(node: Node, found: str, changes: Sequence[str]) -> ArtifactError:
+    return ArtifactError(
+        "artifact.changed",
+        f"{found}: {'; '.join(changes) or 'unknown change'}",
+        where=node.name,
+        hint=f"--force {node.stage} replaces it; --name or another --run keeps both",
+    )

@@ -1,0 +1,78 @@
+"""Work folders: what a stage has begun and not yet published lies in one, named by what it was begun for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..artifact import refuse_links
+from ..json_files import json_bytes, read_json
+from ..manifest import Header, digest
+from ..storage import make_folder, write_file
+from .nodes import Node
+
+WORK = ".work"
+_REQUEST = "request.json"
+
+
+def work_folder(run: Path, node: Node, header: Header) -> Path:
+    """Where a node works for what the header asks; the fields that may grow make no difference."""
+    key = digest([header.stage, node.trunk, dict(header.inputs)])
+    return run / WORK / f"{_flat(node.name)}-{key[:16]}"
+
+
+def is_begun(work: Path) -> bool:
+    """Whether something was begun there."""
+    return (work / _REQUEST).exists()
+
+
+def begun_otherwise(run: Path, node: Node) -> Iterator[Mapping[str, Any]]:
+    """The requests (configuration and inputs) of this node for which more was done than to write them.
+
+    What holds no more than the request was refused before it began: the way out may be another flag.
+    """
+    for request in sorted((run / WORK).glob(f"{_flat(node.name)}-*/{_REQUEST}")):
+        if len(list(request.parent.iterdir())) > 1:
+            yield read_json(request, lambda found: {name: dict(found[name]) for name in ("config", "inputs")})
+
+
+def begin(run: Path, node: Node, header: Header, is_new: bool) -> Path:
+    """The node's work folder, with its request; what was begun before is deleted if the work `is_new`.
+
+    ArtifactError if a link would lead out of the run folder.
+    """
+    work = work_folder(run, node, header)
+    for path in (work, *work.rglob("*")):
+        refuse_links(run, path)
+    if is_new:
+        for left in (run / WORK).glob(f"{_flat(node.name)}-*"):
+            shutil.rmtree(left)
+    make_folder(work)
+    _write_request(work, node, header)
+    return work
+
+
+def tidy(work: Path, node: Node, header: Header) -> None:
+    """Remove of the work folder what is not needed once the result is published."""
+    node.tidy(work)
+    if work.is_dir():
+        _write_request(work, node, header, is_tidy=True)
+
+
+def is_tidy(work: Path) -> bool:
+    """Whether nothing is left of the work that a kill kept from being removed."""
+    if not is_begun(work):
+        return not work.is_dir()
+    return read_json(work / _REQUEST, lambda request: bool(request.get("is_tidy")))
+
+
+def _write_request(work: Path, node: Node, header: Header, is_tidy: bool = False) -> None:
+    """What the work was begun for, by which it is found again."""
+    request = {"config": node.trunk, "inputs": dict(header.inputs), "is_tidy": is_tidy}
+    write_file(work / _REQUEST, json_bytes(request, sort_keys=True))
+
+
+def _flat(name: str) -> str:
+    return name.replace("/", "+")
