@@ -197,6 +197,9 @@ class FinetuneConfig(Table):
     learning_rate: float | None = Field(None, gt=0, le=1)
     weight_decay: float = Field(0.01, ge=0, le=1)
     dropout: Fraction = 0.1
+    mask_rate: Fraction | None = Field(
+        None, description="share of the tokens masked in training, others each time; unset: by the task"
+    )
     seed: int = Field(0, ge=0, lt=2**31)
     save_interval: Duration = _free("60s")
 

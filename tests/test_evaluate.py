@@ -27,7 +27,7 @@ from mlmctl.stages.stage import Stage
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     encoder = make_encoder(folder / "pretrain")
-    run_finetune(folder / "toy", encoder, make_data(folder / "train.jsonl"))
+    run_finetune(folder / "toy", encoder, make_data(folder / "train.jsonl"), epochs=8.0)
     return folder / "toy"
 
 

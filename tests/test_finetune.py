@@ -18,7 +18,7 @@ from mlmctl.config import FinetuneConfig
 from mlmctl.errors import ArtifactError, DataError, InterruptedRun
 from mlmctl.events import Evaluated, Event, Note, Progress
 from mlmctl.signals import stop
-from mlmctl.stages.finetune import _choose
+from mlmctl.stages.finetune import _choose, _network
 from mlmctl.storage import sha256_file
 from mlmctl.tasks.adapted import TASKS, open_adapted
 from mlmctl.tasks.labelled import Labelled
@@ -62,7 +62,7 @@ def test_the_artifact_has_its_layout_and_the_names_of_the_data(trained: tuple[Pa
     assert metrics["num_examples"] == 120
     assert metrics["num_labels"] == 2
     assert metrics["num_steps"] == 32
-    assert metrics["train_accuracy"] > 0.95
+    assert metrics["train_accuracy"] > 0.9
     assert metrics["share_windowed"] == 0.0
 
 
@@ -154,6 +154,23 @@ def test_from_scratch_uses_nothing_of_the_pretrained_weights(tmp_path: Path) -> 
     assert weights["scratch-0"] == weights["scratch-1"]
     assert weights["loaded-0"] != weights["loaded-1"]
     assert len({weights["scratch-0"], weights["loaded-0"], weights["loaded-1"]}) == 3
+
+
+@pytest.mark.parametrize("from_scratch", [False, True])
+def test_a_new_output_layer_begins_at_zero_and_one_that_was_trained_does_not(
+    encoder: Path, trained: tuple[Path, dict[str, Any]], from_scratch: bool
+) -> None:
+    config = FinetuneConfig(task="sentiment", from_scratch=from_scratch)
+    settings = {"labels": ["bad", "good"]}
+
+    def output(folder: Path) -> dict[str, torch.Tensor]:
+        network, _ = _network(TASKS["sentiment"], folder, config, settings, torch.device("cpu"))
+        return {name: tensor for name, tensor in network.state_dict().items() if "classifier" in name}
+
+    assert all(not tensor.any() for tensor in output(encoder).values())
+    before = load_file(trained[0] / "model.safetensors")
+    for name, tensor in output(trained[0]).items():
+        assert not tensor.any() if from_scratch else torch.equal(tensor, before[name])
 
 
 def lines_without_times(path: Path) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from ..events import Emit, Note, Plan
 from ..json_files import indented
 from ..tasks.adapted import TASKS, Adapted, write_task
 from ..tasks.features import Features
+from ..tasks.hiding import Hiding
 from ..tasks.pretrained import block_length
 from ..tasks.task import Data, Settings, Task
 from ..tasks.work import WindowWork
@@ -64,7 +65,9 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
     watch = _Watch(adapted, examples)
     batch_size = config.batch_size or task.batch_size
     num_lanes = lanes.most(network, machine.num_threads)
-    work = WindowWork(features, task.loss, batch_size, config.seed, num_lanes)
+    mask_rate = task.mask_rate(len(examples.learned)) if config.mask_rate is None else config.mask_rate
+    hiding = Hiding(mask_rate, vocabulary.special_ids(tokenizer.tokenizer), config.seed)
+    work = WindowWork(features, task.loss, batch_size, config.seed, num_lanes, hiding)
     num_epochs = config.epochs or task.epochs(len(examples.learned))
     learning_rate = config.learning_rate or task.learning_rate
     num_steps = max(1, round(num_epochs * work.steps_per_epoch))
@@ -103,6 +106,7 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
         "num_epochs": num_epochs,
         "learning_rate": learning_rate,
         "batch_size": batch_size,
+        "mask_rate": mask_rate,
         "train_loss": trained.counters.recent_loss,
         **watched,
         "num_loaded_tensors": report["num_loaded"],
@@ -146,15 +150,14 @@ def _network(
     head = task.head(settings)
     if config.from_scratch:
         network = model.build_like(encoder, task.model_head, config.seed, device, config.dropout, **head)
-        new = sorted(network.state_dict())
-        return network, {"from_scratch": True, "num_loaded": 0, "new": new, "unexpected": []}
-    network, loaded = model.load(encoder, task.model_head, config.seed, device, config.dropout, **head)
-    return network, {
-        "from_scratch": False,
-        "num_loaded": loaded.num_loaded,
-        "new": list(loaded.new),
-        "unexpected": list(loaded.unexpected),
-    }
+        report: dict[str, Any] = {"num_loaded": 0, "new": sorted(network.state_dict()), "unexpected": []}
+    else:
+        network, loaded = model.load(encoder, task.model_head, config.seed, device, config.dropout, **head)
+        new, unexpected = list(loaded.new), list(loaded.unexpected)
+        report = {"num_loaded": loaded.num_loaded, "new": new, "unexpected": unexpected}
+    if task.zero_output:
+        model.zero_output(network, report["new"])
+    return network, {"from_scratch": config.from_scratch, **report}
 
 
 def _window_length(encoder: Path, config: FinetuneConfig) -> int:

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from ..config import EvaluateConfig, FinetuneConfig
 from ..engine.architectures import Head
+from ..engine.model import output_layer
 from ..errors import DataError
 from ..events import Emit
 from ..measure import calibration, classification
@@ -42,6 +43,7 @@ class Classification:
     asks: tuple[str, ...] = ("text",)
     learning_rate = 3e-4
     batch_size = 32
+    zero_output = True
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -67,6 +69,10 @@ class Classification:
 
     def epochs(self, num_examples: int) -> float:
         return usual_epochs(num_examples)
+
+    def mask_rate(self, num_examples: int) -> float:
+        """0.3 up to 2,000 examples, then less and less: few are learned by heart, many are not."""
+        return 0.3 * min(1.0, 2000 / max(num_examples, 1))
 
     def hold_out(self, data: Labelled, seed: int) -> NDArray[np.int64]:
         return hold_out_rest(self, data, seed)
@@ -201,11 +207,9 @@ def _ece(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float
 
 
 def _divide_logits(model: nn.Module, temperature: float) -> None:
-    """In place. In the stock heads of all families the last linear map of `classifier` gives the logits."""
-    classifier = model.get_submodule("classifier")
-    *_, last = (module for module in classifier.modules() if isinstance(module, nn.Linear))
+    """In place."""
     with torch.no_grad():
-        for parameter in last.parameters():
+        for parameter in output_layer(model).parameters():
             parameter.div_(temperature)
 
 

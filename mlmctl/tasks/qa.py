@@ -44,6 +44,7 @@ class QuestionAnswering:
     asks: tuple[str, ...] = ("question", "context")
     learning_rate = 1e-3
     batch_size = 8
+    zero_output = False
 
     def epochs(self, num_examples: int) -> float:
         """Three of up to 1,000 questions, one of 3,000 and more: then answers are learned by heart."""
@@ -74,6 +75,9 @@ class QuestionAnswering:
             hint = "raise --max-examples"
             message = f"{num_examples} examples cannot hold answerable and unanswerable questions"
             raise DataError("data.too-few", message, hint=hint) from None
+
+    def mask_rate(self, num_examples: int) -> float:
+        return 0.0
 
     def hold_out(self, data: Questions, seed: int) -> NDArray[np.int64]:
         """All questions about some passages, at least one: no passage is on both sides."""

@@ -60,6 +60,7 @@ class Tagging:
     asks: tuple[str, ...] = ("text",)
     learning_rate = _LEARNING_RATE
     batch_size = 32
+    zero_output = False
 
     def read(
         self,
@@ -82,6 +83,9 @@ class Tagging:
 
     def epochs(self, num_examples: int) -> float:
         return usual_epochs(num_examples)
+
+    def mask_rate(self, num_examples: int) -> float:
+        return 0.0
 
     def hold_out(self, data: Tagged, seed: int) -> NDArray[np.int64]:
         return hold_out_rest(self, data, seed)

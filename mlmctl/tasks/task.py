@@ -79,6 +79,8 @@ class Task(Protocol):
     """Of AdamW, where none is asked for."""
     batch_size: int
     """Windows a step, where none are asked for."""
+    zero_output: bool
+    """Whether a new output layer begins at zero, and not at random."""
 
     def read(
         self,
@@ -103,6 +105,10 @@ class Task(Protocol):
 
     def epochs(self, num_examples: int) -> float:
         """Passes over the data, where none are asked for."""
+        ...
+
+    def mask_rate(self, num_examples: int) -> float:
+        """Share of the tokens masked in training, where none is asked for."""
         ...
 
     def hold_out(self, data: Any, seed: int) -> NDArray[np.int64]:

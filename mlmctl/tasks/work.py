@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .features import SHAPE_STEP, Features, batch
+from .hiding import Hiding
 
 _BATCHES_IN_A_POOL = 50
 _MICRO_BATCH_TOKENS = 2048  # activations that stay in the cache; see the same figure in pretraining
@@ -44,7 +45,13 @@ class WindowWork:
     """`engine.loop.Work` over the windows of a data set."""
 
     def __init__(
-        self, features: Features, loss: Loss, batch_size: int, seed: int, num_lanes: int = 1
+        self,
+        features: Features,
+        loss: Loss,
+        batch_size: int,
+        seed: int,
+        num_lanes: int = 1,
+        hiding: Hiding | None = None,
     ) -> None:
         """`num_lanes`: how many micro-batches can be computed side by side (see `engine.lanes`)."""
         self._features = features
@@ -52,6 +59,7 @@ class WindowWork:
         self._batch_size = batch_size
         self._seed = seed
         self._num_lanes = num_lanes
+        self._hiding = hiding
         self._lengths = features.lengths
         self._epoch = -1
         self._batches: list[NDArray[np.int64]] = []
@@ -68,7 +76,10 @@ class WindowWork:
 
     def micro_batch(self, step: int, number: int) -> dict[str, Tensor]:
         bounds = self._micro_bounds(step)
-        return batch(self._features, self._numbers(step)[bounds[number] : bounds[number + 1]])
+        found = batch(self._features, self._numbers(step)[bounds[number] : bounds[number + 1]])
+        if self._hiding:
+            found["input_ids"] = self._hiding.hide(found["input_ids"], step, number)
+        return found
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         return self._loss(model, batch)

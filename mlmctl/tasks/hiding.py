@@ -1,0 +1,37 @@
+"""Masking while a task is learned: other tokens each time, so that no single word can carry the answer.
+
+Word dropout (Iyyer et al. 2015, aclanthology.org/P15-1162) with the token that an encoder knows for a word
+that is not there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..text.specials import Specials
+
+_STREAM = 1
+"""Or the numbers would be those that shuffle the windows: a seed that is shorter is filled with zeros."""
+
+
+@dataclass(frozen=True)
+class Hiding:
+    """Which tokens of a micro-batch are masked, a function of (seed, step, number)."""
+
+    rate: float
+    """Share of the ordinary tokens, each drawn by itself; 0: none."""
+    specials: Specials
+    seed: int
+
+    def hide(self, input_ids: Tensor, step: int, number: int) -> Tensor:
+        """The ids [B, L] with masks in them."""
+        if not self.rate:
+            return input_ids
+        generator = np.random.Generator(np.random.PCG64([self.seed, step, number, _STREAM]))
+        ids = input_ids.numpy()
+        is_drawn = generator.random(ids.shape, dtype=np.float32) < self.rate
+        return torch.from_numpy(np.where(is_drawn & self.specials.is_ordinary[ids], self.specials.mask, ids))
