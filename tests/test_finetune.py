@@ -271,3 +271,18 @@ def test_default_epochs_fall_with_the_number_of_examples() -> None:
     epochs = [TASKS["sentiment"].epochs(count) for count in counts]
     assert epochs == sorted(epochs, reverse=True)
     assert epochs[-1] >= 1
+
+
+def test_fewer_words_are_hidden_the_more_examples_there_are() -> None:
+    rates = [TASKS["sentiment"].mask_rate(n) for n in (1, 2_000, 20_000, 200_000)]
+    assert rates == pytest.approx([0.3, 0.3, 0.03, 0.003])
+
+
+def test_the_share_that_is_asked_for_is_hidden(encoder: Path, tmp_path: Path) -> None:
+    data = make_data(tmp_path / "d.jsonl", 32)
+    found = {
+        rate: run_finetune(tmp_path / f"{rate}", encoder, data, mask_rate=rate) for rate in (0.0, 0.3, None)
+    }
+    assert [metrics["mask_rate"] for metrics in found.values()] == [0.0, 0.3, 0.3]
+    weights = [sha256_file(tmp_path / f"{rate}" / "model.safetensors") for rate in found]
+    assert weights[0] != weights[1] == weights[2]
