@@ -147,3 +147,15 @@ def test_the_command_prints_a_table_and_a_sentence(tmp_path: Path, shell: Shell)
     assert shell(*given, *short, "--json").json["table"].keys() == {"pretrained", "from scratch", "TF-IDF"}
     outcome = shell(*given, "--against", tmp_path / "none")
     assert outcome.code == 2
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=5))
+def test_a_mean_is_never_outside_of_what_it_is_the_mean_of(scores: list[float]) -> None:
+    (row,) = curve._rows([{"labels": 8, "score": score} for score in [*scores, scores[0], scores[0]]])
+    assert row["low"] <= row["mean"] <= row["high"]  # or it cannot be drawn
+
+
+def test_one_seed_with_many_digits_can_be_drawn(tmp_path: Path) -> None:
+    rows = curve._rows([{"labels": 8, "score": 0.7981651376146789}])
+    curve.plot.draw({"pretrained": rows}, "accuracy", tmp_path / "curve.svg")
+    assert (tmp_path / "curve.svg").stat().st_size > 0

@@ -135,14 +135,18 @@ def _rows(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for count in sorted({result["labels"] for result in results}):
         scores = [result["score"] for result in results if result["labels"] == count]
+        low, high = min(scores), max(scores)
+        mean = float(
+            np.clip(np.mean(scores), low, high)
+        )  # equal numbers may have another mean in their last bit
         rows.append(
             {
                 "labels": count,
                 "num_seeds": len(scores),
-                "mean": round(float(np.mean(scores)), 6),
+                "mean": round(mean, 6),
                 "deviation": round(float(np.std(scores, ddof=1)), 6) if len(scores) > 1 else None,
-                "low": min(scores),
-                "high": max(scores),
+                "low": round(low, 6),
+                "high": round(high, 6),
             }
         )
     return rows
