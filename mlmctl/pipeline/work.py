@@ -10,7 +10,7 @@ from typing import Any
 from ..artifact import refuse_links
 from ..json_files import json_bytes, read_json
 from ..manifest import Header, digest
-from ..storage import make_folder, write_file
+from ..storage import make_folder, sync, write_file
 from .nodes import Node
 
 WORK = ".work"
@@ -58,6 +58,9 @@ def tidy(work: Path, node: Node, header: Header) -> None:
     """Remove of the work folder what is not needed once the result is published."""
     node.tidy(work)
     if work.is_dir():
+        for path in work.rglob("*"):
+            if path.is_dir():
+                sync(path)  # or a power cut brings back what was removed, and the request says otherwise
         _write_request(work, node, header, is_tidy=True)
 
 
