@@ -125,26 +125,26 @@ def test_a_step_is_the_same_whatever_steps_were_asked_before() -> None:
 def test_masks_are_drawn_anew_in_each_micro_batch_and_never_fall_on_special_tokens(
     seed: int, step: int, rate: float
 ) -> None:
-    hiding = Hiding(rate, SPECIALS, seed)
+    hiding = Hiding(rate, SPECIALS)
     ids = torch.randint(0, 25, (40, 64), generator=torch.Generator().manual_seed(seed))
-    hidden = hiding.hide(ids, step, 0)
-    assert torch.equal(hidden, hiding.hide(ids, step, 0))
+    hidden = hiding.hide(ids, seed, step, 0)
+    assert torch.equal(hidden, hiding.hide(ids, seed, step, 0))
     is_ordinary, is_hidden = ids > SPECIALS.mask, hidden != ids
     assert not (is_hidden & ~is_ordinary).any()
     assert (hidden[is_hidden] == SPECIALS.mask).all()
     assert float(is_hidden[is_ordinary].double().mean()) == pytest.approx(rate, abs=0.06)  # 2,000: 5 sigma
-    for other in (hiding.hide(ids, step + 1, 0), hiding.hide(ids, step, 1)):
-        assert not torch.equal(hidden, other)
-    assert torch.equal(Hiding(0.0, SPECIALS, seed).hide(ids, step, 0), ids)
+    for others in ((seed + 1, step, 0), (seed, step + 1, 0), (seed, step, 1)):
+        assert not torch.equal(hidden, hiding.hide(ids, *others))
+    assert torch.equal(Hiding(0.0, SPECIALS).hide(ids, seed, step, 0), ids)
 
 
 def test_what_is_learned_from_has_masks_if_it_is_asked_for() -> None:
     features = cut(list(range(10, 60)), 64)
     plain = WindowWork(features, summed, batch_size=8, seed=3)
-    masked = WindowWork(features, summed, batch_size=8, seed=3, hiding=Hiding(0.3, SPECIALS, 3))
+    masked = WindowWork(features, summed, batch_size=8, seed=3, hiding=Hiding(0.3, SPECIALS))
     for step in range(2 * plain.steps_per_epoch):
         before, after = plain.micro_batch(step, 0), masked.micro_batch(step, 0)
-        expected = Hiding(0.3, SPECIALS, 3).hide(before["input_ids"], step, 0)
+        expected = Hiding(0.3, SPECIALS).hide(before["input_ids"], 3, step, 0)
         assert torch.equal(after.pop("input_ids"), expected)
         assert all(torch.equal(after[name], before[name]) for name in after)
 

@@ -46,12 +46,12 @@ def decide(run: Path, node: Node, header: Header, force: Collection[str] = ()) -
         changes = _changes(manifest.config, manifest.inputs, header)
         if node.replaceable:
             return Decision("run", "stale: " + ("; ".join(changes) or "made by another version of mlmctl"))
-        if manifest.inputs == header.inputs and _trunk(node, manifest.config) == node.trunk:
+        if manifest.inputs == header.inputs and node.trunk_of(manifest.config) == node.trunk:
             return Decision("extend", "; ".join(changes))
         raise _refusal(node, "was made with another configuration or input", changes)
     if is_begun(work):
         return Decision("resume", "begun before")
-    begun = None if node.replaceable else next(begun_otherwise(run, node), None)
+    begun = None if node.replaceable else begun_otherwise(run, node)
     if begun:
         changes = _changes(begun["config"], begun["inputs"], header)
         raise _refusal(node, "was begun with another configuration or input", changes)
@@ -61,10 +61,6 @@ def decide(run: Path, node: Node, header: Header, force: Collection[str] = ()) -
 def header_of(node: Node, fingerprints: Mapping[str, str]) -> Header:
     """The header of the artifact that a node makes from folders with these fingerprints."""
     return Header(node.name, node.config, {**node.given, **fingerprints})
-
-
-def _trunk(node: Node, config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in node.extendable}
 
 
 def _changes(config: Mapping[str, Any], inputs: Mapping[str, str], header: Header) -> list[str]:

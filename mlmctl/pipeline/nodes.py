@@ -66,7 +66,11 @@ class Node:
     @property
     def trunk(self) -> dict[str, Any]:
         """The configuration without the fields that may grow: what the work folder is keyed by."""
-        return {name: value for name, value in self.config.items() if name not in self.extendable}
+        return self.trunk_of(self.config)
+
+    def trunk_of(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The same of another configuration of this node."""
+        return {name: value for name, value in config.items() if name not in self.extendable}
 
 
 def pretrain_nodes(

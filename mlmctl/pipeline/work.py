@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,14 @@ from ..manifest import Header, digest
 from ..storage import make_folder, sync, write_file
 from .nodes import Node
 
-WORK = ".work"
+_WORK = ".work"
 _REQUEST = "request.json"
 
 
 def work_folder(run: Path, node: Node, header: Header) -> Path:
     """Where a node works for what the header asks; the fields that may grow make no difference."""
     key = digest([header.stage, node.trunk, dict(header.inputs)])
-    return run / WORK / f"{_flat(node.name)}-{key[:16]}"
+    return run / _WORK / f"{_flat(node.name)}-{key[:16]}"
 
 
 def is_begun(work: Path) -> bool:
@@ -28,14 +28,17 @@ def is_begun(work: Path) -> bool:
     return (work / _REQUEST).exists()
 
 
-def begun_otherwise(run: Path, node: Node) -> Iterator[Mapping[str, Any]]:
-    """The requests (configuration and inputs) of this node for which more was done than to write them.
+def begun_otherwise(run: Path, node: Node) -> Mapping[str, Any] | None:
+    """Configuration and inputs of a request for this node, if more was done for one than to write it.
 
     What holds no more than the request was refused before it began: the way out may be another flag.
     """
-    for request in sorted((run / WORK).glob(f"{_flat(node.name)}-*/{_REQUEST}")):
+    for request in sorted((run / _WORK).glob(f"{_flat(node.name)}-*/{_REQUEST}")):
         if len(list(request.parent.iterdir())) > 1:
-            yield read_json(request, lambda found: {name: dict(found[name]) for name in ("config", "inputs")})
+            return read_json(
+                request, lambda found: {name: dict(found[name]) for name in ("config", "inputs")}
+            )
+    return None
 
 
 def begin(run: Path, node: Node, header: Header, is_new: bool) -> Path:
@@ -47,7 +50,7 @@ def begin(run: Path, node: Node, header: Header, is_new: bool) -> Path:
     for path in (work, *work.rglob("*")):
         refuse_links(run, path)
     if is_new:
-        for left in (run / WORK).glob(f"{_flat(node.name)}-*"):
+        for left in (run / _WORK).glob(f"{_flat(node.name)}-*"):
             shutil.rmtree(left)
     make_folder(work)
     _write_request(work, node, header)

@@ -66,7 +66,7 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
     batch_size = config.batch_size or task.batch_size
     num_lanes = lanes.most(network, machine.num_threads)
     mask_rate = task.mask_rate(len(examples.learned)) if config.mask_rate is None else config.mask_rate
-    hiding = Hiding(mask_rate, vocabulary.special_ids(tokenizer.tokenizer), config.seed)
+    hiding = Hiding(mask_rate, vocabulary.special_ids(tokenizer.tokenizer)) if mask_rate else None
     work = WindowWork(features, task.loss, batch_size, config.seed, num_lanes, hiding)
     num_epochs = config.epochs or task.epochs(len(examples.learned))
     learning_rate = config.learning_rate or task.learning_rate

@@ -64,10 +64,8 @@ def _count(tokenizer: Tokenizer, corpus: CorpusConfig, stage: Stage) -> tuple[Wo
     documents = Documents(stage.sources, corpus, stage.emit, stage.name)
     counter = WordCounter(tokenizer)
     counter.count(documents, workers.number(num_threads(stage.runtime), text_bytes(stage.sources)))
-    facts = documents.facts()
-    (stage.out / "corpus.json").write_bytes(
-        indented({**facts, "num_words": counter.num_words}, sort_keys=True)
-    )
+    facts = {**documents.facts(), "num_words": counter.num_words}
+    (stage.out / "corpus.json").write_bytes(indented(facts, sort_keys=True))
     if counter.num_forgotten:
         share = counter.num_forgotten / counter.num_words
         stage.emit(Note(f"rare words, {share:.2%} of the text, were left out to bound the memory"))

@@ -20,18 +20,15 @@ _STREAM = 1
 
 @dataclass(frozen=True)
 class Hiding:
-    """Which tokens of a micro-batch are masked, a function of (seed, step, number)."""
+    """Which tokens of a micro-batch are masked."""
 
     rate: float
-    """Share of the ordinary tokens, each drawn by itself; 0: none."""
+    """Share of the ordinary tokens, each drawn by itself."""
     specials: Specials
-    seed: int
 
-    def hide(self, input_ids: Tensor, step: int, number: int) -> Tensor:
-        """The ids [B, L] with masks in them."""
-        if not self.rate:
-            return input_ids
-        generator = np.random.Generator(np.random.PCG64([self.seed, step, number, _STREAM]))
+    def hide(self, input_ids: Tensor, seed: int, step: int, number: int) -> Tensor:
+        """The ids [B, L] with masks in them, a function of (seed, step, number)."""
+        generator = np.random.Generator(np.random.PCG64([seed, step, number, _STREAM]))
         ids = input_ids.numpy()
         is_drawn = generator.random(ids.shape, dtype=np.float32) < self.rate
         return torch.from_numpy(np.where(is_drawn & self.specials.is_ordinary[ids], self.specials.mask, ids))

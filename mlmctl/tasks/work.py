@@ -78,7 +78,7 @@ class WindowWork:
         bounds = self._micro_bounds(step)
         found = batch(self._features, self._numbers(step)[bounds[number] : bounds[number + 1]])
         if self._hiding:
-            found["input_ids"] = self._hiding.hide(found["input_ids"], step, number)
+            found["input_ids"] = self._hiding.hide(found["input_ids"], self._seed, step, number)
         return found
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:

@@ -136,9 +136,8 @@ def _rows(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for count in sorted({result["labels"] for result in results}):
         scores = [result["score"] for result in results if result["labels"] == count]
         low, high = min(scores), max(scores)
-        mean = float(
-            np.clip(np.mean(scores), low, high)
-        )  # equal numbers may have another mean in their last bit
+        # Not outside of the two, as the mean of equal numbers may be in its last bit: that cannot be drawn.
+        mean = float(np.clip(np.mean(scores), low, high))
         rows.append(
             {
                 "labels": count,
