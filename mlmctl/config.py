@@ -200,6 +200,15 @@ class FinetuneConfig(Table):
     mask_rate: Fraction | None = Field(
         None, description="share of the tokens masked in training, others each time; unset: by the task"
     )
+    shrink_to: float = Field(
+        2.0,
+        ge=0,
+        description="root mean square of a layer's matrix at most, when it begins, in units of "
+        "initializer_range; 0: as it was trained",
+    )
+    defaults: Literal[1] = Field(
+        1, description="number of the rules by which a task chooses what is unset: others, another key"
+    )
     seed: int = Field(0, ge=0, lt=2**31)
     save_interval: Duration = _free("60s")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -162,24 +162,6 @@ def load(
         for name, tensor in weights.read(stored, names):
             parameters[name].copy_(tensor)
     return model, report
-
-
-def output_layer(model: nn.Module) -> nn.Linear:
-    """The linear map that gives the logits of an adapted model: in all stock heads the last one."""
-    *_, last = (module for module in model.modules() if isinstance(module, nn.Linear))
-    return last
-
-
-@torch.no_grad()
-def zero_output(model: nn.Module, new: Collection[str]) -> None:
-    """Let the output layer begin at zero, as far as its parameters are among the `new` ones.
-
-    What random weights send down into an encoder costs it much of what it knows, where there are few labels.
-    """
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    for parameter in output_layer(model).parameters():
-        if names[parameter] in new:
-            parameter.zero_()
 
 
 def inspect(folder: Path, head: Head) -> LoadReport:

@@ -24,6 +24,8 @@ from .work import begun_otherwise, is_begun, work_folder
 FORCED = "forced"
 """The reason given where `--force` names the node."""
 
+_OTHER_VERSION = "made by another version of mlmctl"
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -45,7 +47,7 @@ def decide(run: Path, node: Node, header: Header, force: Collection[str] = ()) -
             return Decision("fresh", "nothing changed", manifest)
         changes = _changes(manifest.config, manifest.inputs, header)
         if node.replaceable:
-            return Decision("run", "stale: " + ("; ".join(changes) or "made by another version of mlmctl"))
+            return Decision("run", "stale: " + ("; ".join(changes) or _OTHER_VERSION))
         if manifest.inputs == header.inputs and node.trunk_of(manifest.config) == node.trunk:
             return Decision("extend", "; ".join(changes))
         raise _refusal(node, "was made with another configuration or input", changes)
@@ -75,7 +77,7 @@ def _changes(config: Mapping[str, Any], inputs: Mapping[str, str], header: Heade
 def _refusal(node: Node, found: str, changes: Sequence[str]) -> ArtifactError:
     return ArtifactError(
         "artifact.changed",
-        f"{found}: {'; '.join(changes) or 'unknown change'}",
+        f"{found}: {'; '.join(changes) or _OTHER_VERSION}",
         where=node.name,
         hint=f"--force {node.stage} replaces it; --name or another --run keeps both",
     )

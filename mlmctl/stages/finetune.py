@@ -18,7 +18,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..config import FinetuneConfig, seconds
-from ..engine import configuration, fused, lanes, loop, model, optimizer, runtime
+from ..engine import adapting, configuration, fused, lanes, loop, model, optimizer, runtime
 from ..engine.checkpoint import Checkpoints
 from ..engine.probe import dtype_by_rule
 from ..errors import DataError, UsageError
@@ -111,6 +111,7 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
         **watched,
         "num_loaded_tensors": report["num_loaded"],
         "num_new_tensors": len(report["new"]),
+        "num_shrunk_tensors": len(report["shrunk"]),
         "seconds": trained.seconds,
         "examples_per_second": num_epochs * len(examples.learned) / max(trained.seconds, 1e-9),
         # Whatever the task has a list of (labels, tags) is counted under its own name: num_labels.
@@ -156,7 +157,8 @@ def _network(
         new, unexpected = list(loaded.new), list(loaded.unexpected)
         report = {"num_loaded": loaded.num_loaded, "new": new, "unexpected": unexpected}
     if task.zero_output:
-        model.zero_output(network, report["new"])
+        adapting.zero_output(network, report["new"])
+    report["shrunk"] = adapting.shrink_layers(network, config.shrink_to) if config.shrink_to else {}
     return network, {"from_scratch": config.from_scratch, **report}
 
 
@@ -223,6 +225,9 @@ def _tell(report: Mapping[str, Any], features: Features, block_length: int, emit
     else:
         message = f"loaded {report['num_loaded']} encoder tensors; new: {', '.join(report['new']) or 'none'}"
         emit(Note(message))
+    if shrunk := report["shrunk"]:
+        factor = sum(shrunk.values()) / len(shrunk)
+        emit(Note(f"{len(shrunk)} matrices of its layers begin at {factor:.2f} of their size, on average"))
     if features.share_windowed:
         share = f"{features.share_windowed:.1%} of the texts"
         emit(Note(f"{share} are longer than {block_length} tokens and are read in several windows"))

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..config import EvaluateConfig, FinetuneConfig
+from ..engine.adapting import output_layer
 from ..engine.architectures import Head
-from ..engine.model import output_layer
 from ..errors import DataError
 from ..events import Emit
 from ..measure import calibration, classification
