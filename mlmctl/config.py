@@ -200,11 +200,11 @@ class FinetuneConfig(Table):
     mask_rate: Fraction | None = Field(
         None, description="share of the tokens masked in training, others each time; unset: by the task"
     )
-    shrink_to: float = Field(
-        2.0,
+    shrink_to: float | None = Field(
+        None,
         ge=0,
         description="root mean square of a layer's matrix at most, when it begins, in units of "
-        "initializer_range; 0: as it was trained",
+        "initializer_range; 0: as it was trained; unset: 2 for an encoder of `pretrain`, 0 for others",
     )
     defaults: Literal[1] = Field(
         1, description="number of the rules by which a task chooses what is unset: others, another key"

@@ -63,6 +63,8 @@ def test_who_asks_for_it_gets_the_layers_as_they_were_trained_or_smaller_ones(tm
     assert begun(encoder)[1]
     assert begun(encoder, shrink_to=0.0)[1] == {}
     assert begun(encoder, from_scratch=True)[1] == {}
+    (encoder / "plan.json").unlink()
+    assert begun(encoder)[1] == {}  # made elsewhere
     shrunk, _ = begun(encoder, shrink_to=0.5)
     assert max(sizes(shrunk, "layers.").values()) == pytest.approx(0.01, rel=1e-4)
 

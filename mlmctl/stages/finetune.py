@@ -27,7 +27,7 @@ from ..json_files import indented
 from ..tasks.adapted import TASKS, Adapted, write_task
 from ..tasks.features import Features
 from ..tasks.hiding import Hiding
-from ..tasks.pretrained import block_length
+from ..tasks.pretrained import block_length, is_ours
 from ..tasks.task import Data, Settings, Task
 from ..tasks.work import WindowWork
 from ..text import vocabulary
@@ -39,6 +39,8 @@ _MOST_WATCHED = 500
 _WARMUP_SHARE = 0.1
 _MAX_GRAD_NORM = 1.0
 _EVALUATION_BATCH = 64
+_SHRINK_TO = 2.0
+"""What Muon's matrices are shrunk to; those of encoders made elsewhere know more than ours, and stay."""
 
 
 def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
@@ -158,7 +160,10 @@ def _network(
         report = {"num_loaded": loaded.num_loaded, "new": new, "unexpected": unexpected}
     if task.zero_output:
         adapting.zero_output(network, report["new"])
-    report["shrunk"] = adapting.shrink_layers(network, config.shrink_to) if config.shrink_to else {}
+    shrink_to = config.shrink_to
+    if shrink_to is None:
+        shrink_to = _SHRINK_TO if is_ours(encoder) else 0.0
+    report["shrunk"] = adapting.shrink_layers(network, shrink_to) if shrink_to else {}
     return network, {"from_scratch": config.from_scratch, **report}
 
 
