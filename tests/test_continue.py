@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from mlmctl.config import PretrainConfig
-from mlmctl.engine import initial, model, schedule
+from mlmctl.engine import initial, model, plan, schedule
 from mlmctl.engine.evaluate_mlm import FrozenMasks, evaluate
 from mlmctl.errors import ArtifactError, InterruptedRun
 from mlmctl.events import Evaluated, Note
@@ -119,6 +119,17 @@ def test_an_encoder_is_continued_from_where_it_is(tmp_path: Path, inputs: dict[s
     assert config["model_type"] == "bert"
     assert config["hidden_dropout_prob"] == 0.0
     assert AutoTokenizer.from_pretrained(run.root / "out").model_max_length == 48
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_an_encoder_says_whether_all_it_knows_was_learned_here(
+    tmp_path: Path, inputs: dict[str, Path], is_ours: bool
+) -> None:
+    if is_ours:
+        (inputs["init"] / "plan.json").write_text('{"block_length": 32}')
+    run = Run(tmp_path / "run", inputs)
+    pretrain.run(continuing(steps=1), run.stage())
+    assert plan.is_ours(run.root / "out") == plan.is_ours(inputs["init"]) == is_ours
 
 
 def test_a_continued_run_that_is_stopped_ends_in_the_same_bits(

@@ -52,6 +52,8 @@ class Plan:
     """What the estimate was made from."""
     choice: Choice | None = None
     """The size that `preset auto` stands for, and why; None where the preset was named."""
+    is_ours: bool = True
+    """False for an encoder that goes on from one made elsewhere."""
 
     @property
     def schedule(self) -> schedule.Schedule:
@@ -135,6 +137,12 @@ def steps_by_rule(config: PretrainConfig, num_blocks: int, blocks_per_step: int)
 def read(work: Path) -> Plan | None:
     """The committed plan of this work folder, or None. ArtifactError if it cannot be read."""
     return read_json(work / PLAN, from_json) if (work / PLAN).exists() else None
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether all that the encoder in `folder` knows was learned by `pretrain`."""
+    path = folder / PLAN
+    return path.is_file() and read_json(path, lambda found: bool(found.get("is_ours", True)))
 
 
 def from_json(content: Mapping[str, Any]) -> Plan:

@@ -18,7 +18,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..config import FinetuneConfig, seconds
-from ..engine import adapting, configuration, fused, lanes, loop, model, optimizer, runtime
+from ..engine import adapting, configuration, fused, lanes, loop, model, optimizer, plan, runtime
 from ..engine.checkpoint import Checkpoints
 from ..engine.probe import dtype_by_rule
 from ..errors import DataError, UsageError
@@ -27,7 +27,7 @@ from ..json_files import indented
 from ..tasks.adapted import TASKS, Adapted, write_task
 from ..tasks.features import Features
 from ..tasks.hiding import Hiding
-from ..tasks.pretrained import block_length, is_ours
+from ..tasks.pretrained import block_length
 from ..tasks.task import Data, Settings, Task
 from ..tasks.work import WindowWork
 from ..text import vocabulary
@@ -162,7 +162,7 @@ def _network(
         adapting.zero_output(network, report["new"])
     shrink_to = config.shrink_to
     if shrink_to is None:
-        shrink_to = _SHRINK_TO if is_ours(encoder) else 0.0
+        shrink_to = _SHRINK_TO if plan.is_ours(encoder) else 0.0
     report["shrunk"] = adapting.shrink_layers(network, shrink_to) if shrink_to else {}
     return network, {"from_scratch": config.from_scratch, **report}
 

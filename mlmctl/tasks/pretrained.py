@@ -56,8 +56,3 @@ def block_length(folder: Path) -> int:
         if (folder / name).is_file():
             return min(read_json(folder / name, lambda found: int(found["block_length"])), most)
     return most
-
-
-def is_ours(folder: Path) -> bool:
-    """Whether `pretrain` trained the encoder, here or before it was exported."""
-    return (folder / "plan.json").is_file()

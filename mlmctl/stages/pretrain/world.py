@@ -94,7 +94,8 @@ class World:
 
         def drawn() -> plan.Plan:
             found = plan.draft(self.config, self.start.shape, self.blocks.block_length, self.runtime.device)
-            return replace(found, choice=self.choice)
+            init = self.stage.inputs.get("init")
+            return replace(found, choice=self.choice, is_ours=init is None or plan.is_ours(init))
 
         found = agreed(self.stage.ranks, drawn)
         assert found is not None
