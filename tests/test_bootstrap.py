@@ -167,6 +167,9 @@ def test_a_gate_fails_for_a_drop_beyond_doubt_and_passes_for_noise() -> None:
     }.items():
         failures, doubts = gates.check_drops({"f1": found}, most)
         assert (len(failures), len(doubts)) == (num_failures, num_doubts)
+    for low, high, perhaps in ((-0.12, 0.02, "no worse at all"), (-0.09, -0.005, "worse by 0.0050 only")):
+        _, (doubt,) = gates.check_drops({"f1": change(-0.05, low, high)}, most)
+        assert f"which may be noise (it is perhaps {perhaps}): it passes" in doubt
     loss = change(0.05, 0.03, 0.07, lower_is_better=True)
     (failure,), _ = gates.check_drops({"f1": loss}, most)
     assert failure == "f1 is worse by 0.0500, more than 0.01; by 0.0300 at least, with a confidence of 95 %"

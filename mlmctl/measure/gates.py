@@ -45,7 +45,8 @@ def check_drops(
         if least > limit:
             failures.append(f"{found}; by {least:.4f} at least, with a confidence of 95 %")
         elif drop > limit:
-            doubts.append(f"{found}, which may be noise (perhaps by {least:.4f} only): it passes")
+            perhaps = f"worse by {least:.4f} only" if least > 0 else "no worse at all"
+            doubts.append(f"{found}, which may be noise (it is perhaps {perhaps}): it passes")
     return failures, doubts
 
 
