@@ -13,7 +13,9 @@ from torch import Tensor
 from mlmctl.config import FinetuneConfig
 from mlmctl.engine import adapting, architectures, model
 from mlmctl.events import Event, Note
+from mlmctl.pipeline import inputs
 from mlmctl.stages.finetune import _network
+from mlmctl.storage import HashCache
 from mlmctl.tasks.adapted import TASKS
 
 CPU = torch.device("cpu")
@@ -102,3 +104,13 @@ def test_the_user_is_told_and_the_metrics_say_how_many(tmp_path: Path) -> None:
     assert any(
         f"{metrics['num_shrunk_tensors']} matrices of its layers begin at 0." in note for note in notes
     )
+
+
+def test_a_folder_without_a_manifest_is_known_by_all_that_is_read_of_it(tmp_path: Path) -> None:
+    encoder = make_encoder(tmp_path / "pretrain")
+    (encoder / "manifest.json").unlink()
+    before = inputs.model(encoder, HashCache(None))
+    (encoder / "README.md").write_text("not read")
+    assert inputs.model(encoder, HashCache(None)) == before
+    (encoder / "plan.json").write_text('{"block_length": 16, "is_ours": false}')
+    assert inputs.model(encoder, HashCache(None)) != before

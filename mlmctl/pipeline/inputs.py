@@ -167,7 +167,8 @@ def model(folder: Path, cache: HashCache) -> str:
     if not (folder / configuration.CONFIG).is_file():
         hint = "a folder with config.json and model.safetensors"
         raise ArtifactError("artifact.missing", "is no model folder", where=str(folder), hint=hint)
-    files = [folder / configuration.CONFIG, *weights.files(folder), folder / "tokenizer.json"]
+    named = ("tokenizer.json", "plan.json", "task.json")
+    files = [folder / configuration.CONFIG, *weights.files(folder), *(folder / name for name in named)]
     return digest({path.name: cache.sha256(path) for path in files if path.is_file()})
 
 
