@@ -34,11 +34,14 @@ def embedded(folder: Path, texts: list[str], **options: Any) -> NDArray[np.float
 
 
 @torch.no_grad()
-def stock(folder: Path, texts: list[str], pooling: str = "mean") -> NDArray[np.float32]:
+def stock(
+    folder: Path, texts: list[str], pooling: str = "mean", layer: int | None = None
+) -> NDArray[np.float32]:
     """Mean over the attention mask, as the model cards of sentence encoders have it."""
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
     batch = tokenizer(texts, padding=True, return_tensors="pt")
-    hidden = model(**batch).last_hidden_state
+    output = model(**batch, output_hidden_states=True)
+    hidden = output.last_hidden_state if layer is None else output.hidden_states[layer]
     mask = batch["attention_mask"].unsqueeze(-1)
     pooled = hidden[:, 0] if pooling == "cls" else (hidden * mask).sum(1) / mask.sum(1)
     return np.asarray(pooled)
@@ -51,6 +54,25 @@ def test_embeddings_are_those_of_stock_transformers(tmp_path: Path, architecture
     ours = embedded(encoder, TEXTS, pooling=pooling)
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, stock(encoder, TEXTS, pooling), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("architecture", ["modernbert", "bert"])
+def test_embeddings_of_a_layer_are_those_of_stock_transformers(tmp_path: Path, architecture: str) -> None:
+    encoder = make_encoder(tmp_path / "pretrain", architecture=architecture)
+    found = [embedded(encoder, TEXTS, layer=layer) for layer in (0, 1, 2)]
+    for layer, ours in zip((0, 1, None), found, strict=True):
+        np.testing.assert_allclose(ours, stock(encoder, TEXTS, layer=layer), atol=TOLERANCE)
+    assert np.abs(found[0] - found[1]).max() > 100 * TOLERANCE < np.abs(found[1] - found[2]).max()
+
+
+def test_the_embeddings_of_layer_0_are_the_means_of_the_tokens_alone(encoder: Path) -> None:
+    there, back = embedded(encoder, ["great film and a plot", "plot film a great and"], layer=0)
+    np.testing.assert_allclose(there, back, atol=TOLERANCE)  # no order
+
+
+def test_a_layer_that_is_not_there_is_refused(encoder: Path) -> None:
+    with pytest.raises(UsageError, match=r"no layer 9.*0 \(the embeddings\) to \d"):
+        embed.run(encoder, TEXTS, layer=9)
 
 
 def test_a_text_gets_the_same_numbers_in_any_company(encoder: Path) -> None:

@@ -71,6 +71,10 @@ def embed(
     pooling: Annotated[
         Literal["mean", "cls"], typer.Option("--pooling", help="Mean of all tokens, or the first.")
     ] = "mean",
+    layer: Annotated[
+        int | None,
+        typer.Option("--layer", min=0, metavar="N", help="After N layers; 0: the embeddings.  [default: all]"),
+    ] = None,
     normalize: Annotated[bool, typer.Option("--normalize", help="Scale each to length 1.")] = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts a batch.")] = 512,
 ) -> None:
@@ -82,7 +86,7 @@ def embed(
         embed.check_output(output)
     folder = encoder_folder(call.run, model)
     machine = call.resolved.recipe.runtime
-    found = embed.run(folder, _lines(), pooling, normalize, batch_size, machine)
+    found = embed.run(folder, _lines(), pooling, layer, normalize, batch_size, machine)
     if output is not None:
         num_texts = embed.save(found, output, call.console.emit)
         facts = {"num_texts": num_texts, "hidden_size": found.hidden_size, "output": str(output)}

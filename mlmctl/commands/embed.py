@@ -32,6 +32,7 @@ def run(
     model: Path,
     lines: Iterable[str],
     pooling: Pooling = "mean",
+    layer: int | None = None,
     normalize: bool = False,
     batch_size: int = 512,
     machine: RuntimeConfig | None = None,
@@ -39,14 +40,19 @@ def run(
     """Open any encoder folder and embed each line (plain text, or JSON objects with a `text`).
 
     At most `batch_size` lines are read before their embeddings are given. ArtifactError if `model` is no
-    encoder; DataError names the line that cannot be read.
+    encoder; UsageError if it has no such layer; DataError names the line that cannot be read.
     """
     opened = open_encoder(model, machine, needs_head=False)
+    if layer is not None and not 0 <= layer <= opened.num_layers:
+        hint = f"0 (the embeddings) to {opened.num_layers}"
+        raise UsageError("usage.layer", f"has no layer {layer}", where=str(model), hint=hint)
+    if layer == opened.num_layers:
+        layer = None  # with the norm behind it, whatever a version of transformers calls that one
     texts = stdin.texts(lines)
 
     def pieces() -> Iterator[NDArray[np.float32]]:
         while batch := list(itertools.islice(texts, batch_size)):
-            yield embed(opened, batch, pooling, normalize)
+            yield embed(opened, batch, pooling, layer, normalize)
 
     return Embeddings(opened.hidden_size, pieces())
 

@@ -31,6 +31,10 @@ class Pretrained:
     def hidden_size(self) -> int:
         return int(self.model.config.hidden_size)
 
+    @property
+    def num_layers(self) -> int:
+        return int(self.model.config.num_hidden_layers)
+
 
 def open_pretrained(folder: Path, device: torch.device, *, needs_head: bool = True) -> Pretrained:
     """The encoder in `folder` on `device`: one that `pretrain` made, a fine-tuned or a stock one.
