@@ -138,7 +138,7 @@ class PretrainConfig(Table):
     budget: Duration = "10m"
     steps: int | None = Field(None, ge=1, le=100_000_000)
     epochs: float | None = Field(None, gt=0, le=100_000)
-    tokens_per_step: int = Field(4096, ge=8, le=2**26)
+    tokens_per_step: int = Field(8192, ge=8, le=2**26)
     learning_rate: float = Field(3e-3, gt=0, le=1, description="AdamW: embeddings, norms, biases")
     muon_learning_rate: float = Field(0.02, gt=0, le=10, description="Muon: hidden matrices")
     weight_decay: float = Field(0.01, ge=0, le=1)

@@ -21,7 +21,7 @@ from .ranks import ALONE, Ranks
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _NUM_ITERATIONS = 5
-_MOMENTUM = 0.95
+_MOMENTUM = 0.9
 _ADAM_STATE = ("exp_avg", "exp_avg_sq", "step")
 
 
