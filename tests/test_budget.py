@@ -148,3 +148,20 @@ def test_the_decay_is_between_a_quarter_and_four_times_as_long_as_planned() -> N
     assert lengths[2] == 40 + 240
     assert plan.settled(draft, 40.0, 1.0, 60.0).num_steps < lengths[1]
     assert plan.settled(draft, 40.0, None, 60.0).num_steps == lengths[1]
+
+
+@given(
+    st.floats(0.01, 10),
+    st.floats(0.5, 1.0),
+    st.lists(st.floats(1.0, 5.0), min_size=1, max_size=8),
+    st.lists(st.floats(1.0, 5.0), min_size=1, max_size=8),
+)
+def test_other_work_on_the_machine_does_not_change_how_the_kinds_of_step_compare(
+    quick: float, ratio: float, early: list[float], late: list[float]
+) -> None:
+    """Each list slows steps down; one of each kind is left alone."""
+    step, late_step = calibrate.both_kinds(
+        [quick * slower for slower in (1.0, *early)], [quick * ratio * slower for slower in (*late, 1.0)]
+    )
+    assert late_step / step == pytest.approx(ratio)
+    assert quick <= step <= quick * max(early) * (1 + 1e-9)

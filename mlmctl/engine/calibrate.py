@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -125,9 +126,10 @@ def measure(
 
     Even steps of `work` are as those before the decay, odd ones as those in it. The first step and the first
     evaluation are not counted (memory is taken, libraries warm up); one step of each kind at least is, and as
-    many as fit in `limit` seconds, of which the median counts.
+    many as fit in `limit` seconds.
     """
     steps = [sum(parts) for parts in _steps(model, optimizer, work, settings, 3, limit)]
+    step, late_step = both_kinds(steps[2::2], steps[1::2])
     few = max(1, min(4096, interim_tokens, masks.num_tokens))
     evaluate(model, masks, settings.device, few)  # not counted, as the first step is not
     start = time.monotonic()
@@ -137,12 +139,22 @@ def measure(
         tensor.numel() * tensor.element_size() for tensor in optimizer.state().values()
     )
     return Timing(
-        step=statistics.median(steps[2::2]),
-        late_step=statistics.median(steps[1::2]),
+        step=step,
+        late_step=late_step,
         evaluation=per_token * min(interim_tokens, masks.num_tokens),
         save=0.1 + size / _WRITE_SPEED,
         ending=per_token * masks.num_tokens + _PUBLISHING,
     )
+
+
+def both_kinds(early: Sequence[float], late: Sequence[float]) -> tuple[float, float]:
+    """Seconds a step before the decay and in it, from a few of each.
+
+    The median says how fast the machine is. How the kinds compare, by which the length is settled later, say
+    the quickest of each: other work on the machine only ever makes a step slower.
+    """
+    step = statistics.median(early)
+    return step, step * min(late) / min(early)
 
 
 def _steps(
