@@ -286,7 +286,7 @@ def test_muon_does_what_torch_does(size: tuple[int, int]) -> None:
     mine = optimizer.muon_and_adamw(
         module, muon_learning_rate=0.05, learning_rate=1.0, weight_decay=0.1, dtype=torch.bfloat16
     )
-    reference = torch.optim.Muon([theirs], lr=0.05, weight_decay=0.1, momentum=0.95)
+    reference = torch.optim.Muon([theirs], lr=0.05, weight_decay=0.1, momentum=0.9)
     for _ in range(5):
         theirs.grad = torch.randn(size)
         ours.grad = theirs.grad.clone()
