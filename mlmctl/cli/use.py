@@ -73,9 +73,7 @@ def embed(
     ] = "mean",
     layer: Annotated[
         int | None,
-        typer.Option(
-            "--layer", min=0, metavar="N", help="After N layers; 0: the embeddings.  [default: all]"
-        ),
+        typer.Option("--layer", min=0, metavar="N", help="After N layers (default: all); 0: the embeddings."),
     ] = None,
     normalize: Annotated[bool, typer.Option("--normalize", help="Scale each to length 1.")] = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Texts a batch.")] = 512,
