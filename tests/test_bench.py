@@ -359,9 +359,12 @@ def test_the_shorter_of_our_races_counts(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(race, "_stock", lambda *given: {**ours(given[0], 99.0), "side": "a"})
     monkeypatch.setattr(race, "_unigram_loss", lambda world: 6.5)
     sides: Any = [SimpleNamespace(name="ours"), SimpleNamespace(name="a")]
-    track: Any = SimpleNamespace(minutes=8.0, world=None)
+    track: Any = SimpleNamespace(minutes=8.0, our_minutes=None, world=None)
     *_, a = race.run(track, sides, None)["sides"]
     assert (a["ours_seconds"], a["ratio"]) == (50, 9.6)
+    track.our_minutes = 1.0
+    ours_alone, _ = race.run(track, sides, None)["sides"]
+    assert (ours_alone["minutes"], ours_alone["title"]) == (1.0, "mlmctl, 1 minutes")
 
 
 def test_the_curve_of_a_run_has_the_time_before_it_and_its_last_loss(tmp_path: Path) -> None:

@@ -37,6 +37,12 @@ def bench(
             min=0.01, metavar="MINUTES", help="Also train every side so long; the loss against time."
         ),
     ] = None,
+    race_ours: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, metavar="MINUTES", help="Of our run in a race (default: all of it, and an eighth)."
+        ),
+    ] = None,
     learning_rate: Annotated[
         float | None,
         typer.Option(
@@ -51,7 +57,8 @@ def bench(
     from ..commands import bench
 
     recipe = call.resolved.recipe
-    chosen = bench.Options(bench.parse_sides(sides), tokens_per_step, repetitions, burst, race, learning_rate)
+    names = bench.parse_sides(sides)
+    chosen = bench.Options(names, tokens_per_step, repetitions, burst, race, race_ours, learning_rate)
     bench.check(recipe, chosen)
     from_corpus(call, corpus, "mask")
     result = bench.run(call.run, recipe, chosen, output or call.run / "bench", call.console.emit)

@@ -45,6 +45,8 @@ class Options:
     repetitions: int = 5
     burst_seconds: float = 6.0
     race_minutes: float | None = None
+    our_race_minutes: float | None = None
+    """Of our only run in the race; None: as long as the others, and again an eighth of it."""
     learning_rate: float | None = None
     """Of the Trainer's ModernBERT in the race; None: the best of three."""
 
@@ -111,7 +113,8 @@ def run(folder: Path, recipe: Recipe, options: Options, output: Path, emit: Emit
             "seconds": round(time.monotonic() - started, 1),
         }
         if options.race_minutes is not None:
-            track = race.Track(folder, recipe, world, scratch, output, options.race_minutes, emit)
+            minutes = options.race_minutes, options.our_race_minutes
+            track = race.Track(folder, recipe, world, scratch, output, *minutes, emit)
             result["race"] = race.run(track, sides, options.learning_rate)
     _write(result, output)
     emit(Note(f"written to {output}/"))
