@@ -145,6 +145,9 @@ class PretrainConfig(Table):
     warmup_steps: int = Field(30, ge=0, le=1_000_000)
     decay_fraction: float = Field(0.6, ge=0.0, le=1.0, description="share of the steps that decay")
     max_grad_norm: float = Field(1.0, gt=0, le=1e6)
+    defaults: Literal[1] = Field(
+        1, description="number of the choices that no setting names (Muon's momentum): others, another key"
+    )
     seed: int = Field(0, ge=0, lt=2**31)
     save_interval: Duration = _free("60s")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,9 +36,10 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Time goes by in steps (fewer masked tokens: faster), evaluations and checkpoints alone.
 
-    `trial` is by how much the steps that are timed are slower than those of the run.
+    `trial` is by how much the steps that are timed are slower than those of the run, `pace` by how much these
+    are from `since` on.
     """
-    clock = SimpleNamespace(now=1000.0, trial=1.0, pace=1.0, num_trials=0)
+    clock = SimpleNamespace(now=1000.0, trial=1.0, pace=1.0, since=0.0, num_trials=0)
 
     def costs(function, cost):
         def costly(*arguments, **named):
@@ -46,7 +50,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         return costly
 
     def step(model, work, number, *rest, **named) -> float:
-        return clock.pace * (1.2 + 4.0 * work._rate(number))
+        return (clock.pace if clock.now >= clock.since else 1.0) * (1.2 + 4.0 * work._rate(number))
 
     def trial(*arguments) -> float:
         clock.num_trials += 1
@@ -84,7 +88,50 @@ def test_a_budget_is_met_though_the_timing_was_off(
     assert 0.95 * 120 < found["seconds"] + calibrate._PUBLISHING < 1.02 * 120
 
 
-def test_a_budget_is_timed_once_settled_where_the_decay_begins_and_read_back(
+@pytest.mark.parametrize("pace", [0.7, 1.4])
+@pytest.mark.parametrize("share", [0.45, 0.7, 0.85])
+def test_a_budget_is_met_though_the_machine_changes_in_the_decay(
+    tmp_path: Path, inputs: dict[str, Path], clock: SimpleNamespace, pace: float, share: float
+) -> None:
+    clock.pace, clock.since = pace, clock.now + share * 600
+    found = learn(Run(tmp_path / "run", inputs), clock, "out", "10m")
+    assert found["seconds"] + calibrate._PUBLISHING == pytest.approx(600, rel=0.05)
+    lines = (tmp_path / "run/out/metrics.jsonl").read_text().splitlines()
+    factors = [line["lr_factor"] for line in map(json.loads, lines) if "lr_factor" in line]
+    assert len(factors) == found["num_steps"]
+    assert factors[-1] < 0.05
+    assert factors[-100:] == sorted(factors[-100:], reverse=True)
+
+
+def test_a_run_that_is_killed_after_its_end_was_moved_ends_in_the_same_bits(
+    tmp_path: Path, inputs: dict[str, Path], clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path / "run", inputs)
+    clock.pace, clock.since = 1.3, clock.now + 60
+
+    def dies(*arguments, **named) -> plan.Plan:
+        found = settled(*arguments, **named)
+        if found.earlier_ends:
+            plan.commit(run.root / "work", found)
+            raise KeyboardInterrupt
+        return found
+
+    settled = plan.settled
+    with monkeypatch.context() as patch:
+        patch.setattr(plan, "settled", dies)
+        with pytest.raises(KeyboardInterrupt):
+            learn(run, clock, "out0", "4m")
+    for path in sorted((run.root / "work/checkpoints").glob("step-*"))[1:]:
+        shutil.rmtree(path)  # to one before the move
+    learn(run, clock, "out1", "4m")
+    whole = Run(tmp_path / "whole", inputs)
+    (whole.root / "work").mkdir(parents=True)
+    shutil.copy(run.root / "work/plan.json", whole.root / "work/plan.json")
+    learn(whole, clock, "out", "4m")
+    assert weights(whole, "out") == weights(run, "out1")
+
+
+def test_a_budget_is_timed_once_settled_from_where_the_decay_begins_and_read_back(
     tmp_path: Path, inputs: dict[str, Path], clock: SimpleNamespace
 ) -> None:
     run, clock.trial = Run(tmp_path / "run", inputs), 1.4
@@ -126,7 +173,7 @@ def test_a_budget_is_filled_and_not_overdrawn() -> None:
     num_steps, per_step = budget.steps_in(300.0, TIMING, 60.0, 0.6)
     assert 0.97 * 300 < num_steps * per_step + TIMING.ending <= 300
     assert budget.steps_in(1.0, TIMING, 60.0, 0.6)[0] == 1
-    assert budget.steps_after(1.0, 40, TIMING, 60.0) == 41
+    assert budget.steps_after(40, 1.0, TIMING, 60.0) == 41
 
 
 @given(st.floats(1.0, 1e4), st.floats(1.0, 1.5), st.floats(0.0, 1.0), st.integers(1, 200))
@@ -135,19 +182,39 @@ def test_more_time_is_never_fewer_steps(left: float, more: float, decay: float, 
         budget.steps_in(more * left, TIMING, 60.0, decay)[0] >= budget.steps_in(left, TIMING, 60.0, decay)[0]
     )
     longer, shorter = (
-        budget.steps_after(time_left, start, TIMING, 60.0) for time_left in (more * left, left)
+        budget.steps_after(start, time_left, TIMING, 60.0) for time_left in (more * left, left)
     )
     assert longer >= shorter > start
 
 
 def test_the_decay_is_between_a_quarter_and_four_times_as_long_as_planned() -> None:
-    draft = plan.Plan(100, 10, 40, 8, 4, 16, "float32", 0.5, "budget 1m", False, TIMING)
-    lengths = [plan.settled(draft, left, 0.5, 60.0).num_steps for left in (-100.0, 40.0, 1e6)]
+    draft = plan.Plan(100, 10, 40, 8, 4, 16, "float32", 0.5, "budget 1m", 40, TIMING)
+    lengths = [plan.settled(draft, left, (40, 0.5), 60.0).num_steps for left in (-100.0, 40.0, 1e6)]
     assert lengths[0] == 40 + 15
     assert lengths[0] < lengths[1] < lengths[2]
     assert lengths[2] == 40 + 240
-    assert plan.settled(draft, 40.0, 1.0, 60.0).num_steps < lengths[1]
-    assert plan.settled(draft, 40.0, None, 60.0).num_steps == lengths[1]
+    assert plan.settled(draft, 40.0, (40, 1.0), 60.0).num_steps < lengths[1]
+    assert plan.settled(draft, 40.0, (0, 0.0), 60.0).num_steps == lengths[1]
+
+
+def test_the_end_is_moved_half_way_to_it_until_that_is_near() -> None:
+    found = plan.Plan(1000, 10, 400, 8, 4, 16, "float32", 0.5, "budget 8m", 400, TIMING)
+    left, places = 300.0, []
+    while found.settle_at is not None:
+        places.append(found.settle_at)
+        found = plan.settled(found, left, (0, 0.0), 60.0)
+        left /= 2
+    assert len(places) == 4
+    assert all(found.num_steps - place < 2.2 * (found.num_steps - later) for place, later in pairwise(places))
+    assert TIMING.late_step * (found.num_steps - places[-1]) < 4 * budget._LEAST_HALF
+    assert found.decay_start == 400
+    assert [step for step, _ in found.earlier_ends] == places[1:]
+    assert plan.from_json(json.loads(json.dumps(asdict(found)))) == found
+
+
+def test_steps_are_the_quicker_the_less_of_the_decay_is_to_come() -> None:
+    assert [TIMING.step_at(left) for left in (1.0, 0.5)] == [TIMING.step, TIMING.late_step]
+    assert TIMING.step_at(0.0) == pytest.approx(0.3)
 
 
 @given(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -385,6 +385,37 @@ def test_the_rates_fall_to_their_end(run) -> None:
     assert len(set(rates)) <= schedule.NUM_PLATEAUS
     if num_steps - start >= schedule.NUM_PLATEAUS:
         assert rates[-1] == pytest.approx(0.15)
+
+
+moves = st.lists(st.tuples(st.floats(0.05, 0.95), st.integers(1, 2000)), max_size=4)
+
+
+@given(runs, moves)
+def test_an_end_that_is_moved_leaves_what_was_done(run, moves: list[tuple[float, int]]) -> None:
+    num_steps, warmup, fraction = run
+    start = schedule.decay_start(num_steps, fraction)
+    one = schedule.Schedule(num_steps, warmup, start)
+    now = start
+    for number, (share, left) in enumerate(moves):
+        before, to_come = one, one.num_steps - now
+        if number and to_come < 2:
+            break
+        now += max(1, int(share * to_come)) if number else 0
+        one = before.moved(now, now + left)
+        assert one.agrees(before, now)
+        assert before.agrees(one, now)
+        assert one.agrees(before, now + 1) == (one.num_steps == before.num_steps and now == start)
+        for step in {0, start, (start + now) // 2, now - 1} & set(range(now)):
+            assert one.factor(step) == before.factor(step)
+            assert one.mask_rate(step, 0.3, 0.15) == before.mask_rate(step, 0.3, 0.15)
+        assert one.left(now) == pytest.approx(before.left(now))
+    lefts = [one.left(step) for step in range(start, one.num_steps + 1)]
+    assert lefts == sorted(lefts, reverse=True)
+    assert lefts[0] == 1.0
+    assert start == one.num_steps or lefts[-1] == 0.0
+    rates = [one.mask_rate(step, 0.3, 0.15) for step in range(one.num_steps)]
+    assert len(set(rates)) <= schedule.NUM_PLATEAUS
+    assert schedule.Schedule.from_json(json.loads(json.dumps(asdict(one)))) == one
 
 
 @given(st.integers(1, 20_000))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import schedule
+
+_LEAST_HALF = 30.0
+"""Seconds. The end of a run is moved half-way to it, again and again, until the half is shorter than this."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,14 @@ class Timing:
     ending: float
     """The last evaluation, writing and publishing the result."""
 
+    def step_at(self, left: float) -> float:
+        """A step where this share of the decay is to come: the fewer tokens are masked, the quicker it is."""
+        return self.late_step + (2 * left - 1) * (self.step - self.late_step)
+
+    def slower(self, factor: float) -> Timing:
+        """The steps take so many times as long; the rest is short and stays."""
+        return replace(self, step=factor * self.step, late_step=factor * self.late_step)
+
 
 def steps_in(
     available: float, timing: Timing, save_interval: float, decay_fraction: float
@@ -38,22 +50,33 @@ def steps_in(
     return num_steps, needed(num_steps) / num_steps
 
 
-def steps_after(available: float, decay_start: int, timing: Timing, save_interval: float) -> int:
-    """The length of a run whose decay begins now and ends in `available` seconds; at least one step more."""
+def steps_after(first: int, available: float, timing: Timing, save_interval: float) -> int:
+    """The length of a run that has `first` steps and ends in `available` seconds; at least one step more.
+
+    `timing.late_step` is what the steps that are to come take on average.
+    """
 
     def needed(num_steps: int) -> float:
-        return _seconds(decay_start, num_steps, decay_start, timing, save_interval)
+        return _seconds(first, num_steps, first, timing, save_interval)
 
     left = available - timing.ending
-    return _most(needed, left, decay_start + 1, decay_start + left / timing.late_step)
+    return _most(needed, left, first + 1, first + left / timing.late_step)
+
+
+def settles_again(first: int, num_steps: int, timing: Timing) -> int | None:
+    """Where the end is moved again: half-way to it from `first`, unless that is too near to it to matter."""
+    half = (num_steps - first) // 2
+    return first + half if half * timing.late_step >= _LEAST_HALF else None
 
 
 def _seconds(first: int, num_steps: int, decay_start: int, timing: Timing, save_interval: float) -> float:
-    """What a run needs from step `first` to its last checkpoint; one is written where the decay begins."""
+    """What a run needs from step `first` to its last checkpoint; one is written wherever its end is moved."""
     num_early = max(0, decay_start - first)
-    training = num_early * timing.step + (num_steps - first - num_early) * timing.late_step
+    decay = (num_steps - first - num_early) * timing.late_step
+    training = num_early * timing.step + decay
     evaluations = schedule.num_evaluations(num_steps) - schedule.num_evaluations(first)
-    num_saves = 1 + (num_early > 0) + training / save_interval
+    num_moves = max(0, math.floor(math.log2(max(decay, 1.0) / _LEAST_HALF)))
+    num_saves = 1 + (num_early > 0) + training / save_interval + num_moves
     return training + evaluations * timing.evaluation + num_saves * timing.save
 
 

@@ -31,6 +31,7 @@ from ..manifest import Header, Manifest
 from ..storage import TEMPORARY, make_folder, sync
 from . import weights
 from .optimizer import Optimizer
+from .schedule import Schedule
 
 _FOLDER = "checkpoints"
 _NUM_KEPT = 2
@@ -76,21 +77,17 @@ class Checkpoints:
         emit: Emit,
         *,
         environment: Mapping[str, Any] | None = None,
-        num_steps: int = 0,
-        trunk_steps: int = 0,
+        schedule: Schedule | None = None,
     ) -> None:
-        """`trunk_steps`: up to here a run does not depend on `num_steps`; the checkpoint there is kept.
-
-        Checkpoints of a run with another `num_steps` are used up to that run's trunk only. Leave both
-        at 0 for runs that are never extended.
+        """`schedule`: checkpoints of a run with another one are used as far as both have the same steps, and
+        the one where the decay begins is kept. None for runs that are never extended.
         """
         self._folder = work / _FOLDER
         self._metrics = work / "metrics.jsonl"
         self._stage = stage
         self._emit = emit
         self._environment = dict(environment or {})
-        self._num_steps = num_steps
-        self._trunk_steps = trunk_steps
+        self._schedule = schedule
 
     def restore(self, model: nn.Module, optimizer: Optimizer) -> tuple[Counters, float]:
         """Load the newest valid checkpoint into both; its counters and the seconds trained so far.
@@ -139,8 +136,7 @@ class Checkpoints:
         config = {
             "stage": self._stage,
             "step": counters.step,
-            "num_steps": self._num_steps,
-            "trunk_steps": self._trunk_steps,
+            "schedule": self._schedule and asdict(self._schedule),
         }
         with publish(target, Header("checkpoint", config), environment=self._environment) as draft:
             weights.write(dict(_weights(model)), draft.path / "model.safetensors")
@@ -166,13 +162,14 @@ class Checkpoints:
     def _continues(self, manifest: Manifest) -> bool:
         """Whether this run would have come through the state of that checkpoint."""
         config = manifest.config
-        is_same_run = bool(config["num_steps"] == self._num_steps)
-        return is_same_run or bool(config["step"] <= min(config["trunk_steps"], self._trunk_steps))
+        if self._schedule is None:
+            return True
+        return self._schedule.agrees(Schedule.from_json(config["schedule"]), config["step"])
 
     def _prune(self) -> None:
-        kept_step = f"step-{self._trunk_steps:08d}"
+        kept = f"step-{self._schedule.decay_start:08d}" if self._schedule else ""
         for path in self._found()[_NUM_KEPT:]:
-            if not (self._trunk_steps and path.name == kept_step):
+            if path.name != kept:
                 _remove(path)
 
     @torch.no_grad()

@@ -62,9 +62,9 @@ class Trained:
         return self.num_tokens / self.step_seconds if self.step_seconds else 0.0
 
     @property
-    def seconds_per_step(self) -> float | None:
-        """None if this sitting had no steps."""
-        return self.step_seconds / self.num_steps if self.num_steps else None
+    def seconds_per_step(self) -> float:
+        """0 if this sitting had no steps."""
+        return self.step_seconds / self.num_steps if self.num_steps else 0.0
 
     def after(self, before: Trained) -> Trained:
         """This sitting and the one before it as one."""
@@ -141,8 +141,10 @@ class _Run:
         self.checkpoints = checkpoints
         self.emit = emit
         self.stop = stop
+        started = time.monotonic()
         self.counters, earlier = replicas.restore(checkpoints, model, optimizer, settings.ranks)
         self.clock = Clock(earlier)
+        self.clock.pause(time.monotonic() - started)
         self._agreed = Agreed(None)
         self._unread: list[tuple[Reading, dict[str, Any]]] = []
         self._told_divergence = False

@@ -3,8 +3,9 @@
 `plan.json` holds every choice that can change bits. With `steps` or `epochs` it follows by rule; with
 a `budget` the number of steps comes from a timing, made once: every rerun reads the plan back. Before the
 decay nothing depends on the number of steps. So the first timing only says where the decay begins; the
-number is settled there, by the steps that were taken. A larger wish later moves `num_steps` and
-`decay_start`, so the trunk before the old decay stays as it was.
+number is settled there, by the steps that were taken, and again half-way to the end, and half-way from there,
+since machines become slower and faster. A larger wish later moves `num_steps` and `decay_start`, so the trunk
+before the old decay stays as it was.
 """
 
 from __future__ import annotations
@@ -46,10 +47,12 @@ class Plan:
     """As calibrated, evaluations and checkpoints included; None where nothing was timed."""
     length: str
     """What was asked for: `steps 100`, `epochs 2.0`, `budget 10m`."""
-    is_settled: bool = True
-    """False while the number of steps on a budget is an estimate: until the decay begins."""
+    settle_at: int | None = None
+    """On a budget, the step at which the number of steps is settled next, by the clock; None: it is final."""
     timing: Timing | None = None
-    """What the estimate was made from."""
+    """What the number of steps was found from."""
+    earlier_ends: tuple[tuple[int, int], ...] = ()
+    """(step, num_steps): up to this step of the decay the run was to end there."""
     choice: Choice | None = None
     """The size that `preset auto` stands for, and why; None where the preset was named."""
     is_ours: bool = True
@@ -57,7 +60,7 @@ class Plan:
 
     @property
     def schedule(self) -> schedule.Schedule:
-        return schedule.Schedule(self.num_steps, self.warmup_steps, self.decay_start)
+        return schedule.Schedule(self.num_steps, self.warmup_steps, self.decay_start, self.earlier_ends)
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -111,6 +114,7 @@ def extended(old: Plan, new: Plan, config: PretrainConfig) -> Plan:
         old,
         num_steps=new.num_steps,
         decay_start=max(start, old.decay_start),
+        earlier_ends=(),
         length=new.length,
         timing=old.timing or new.timing,
     )
@@ -148,7 +152,11 @@ def is_ours(folder: Path) -> bool:
 def from_json(content: Mapping[str, Any]) -> Plan:
     """The plan that `asdict` made `content` of; ValueError, TypeError or AttributeError for anything else."""
     timing, choice = content.get("timing"), content.get("choice")
-    made = {"timing": Timing(**timing) if timing else None, "choice": Choice(**choice) if choice else None}
+    made = {
+        "timing": Timing(**timing) if timing else None,
+        "choice": Choice(**choice) if choice else None,
+        "earlier_ends": schedule.Schedule.from_json(content).earlier_ends,
+    }
     plan = Plan(**{**content, **made})
     counts = (plan.num_steps, plan.warmup_steps, plan.decay_start)
     sizes = (plan.blocks_per_step, plan.blocks_per_micro_batch, plan.block_length)
@@ -189,29 +197,34 @@ def decide(
         new = replace(new, timing=timing, seconds_per_step=per_step)
     new = with_steps(new, num_steps, config)
     new = new if committed is None else extended(committed, new, config)
-    return replace(new, is_settled=by_rule is not None or not 0 < new.decay_start < new.num_steps)
+    is_open = by_rule is None and 0 < new.decay_start < new.num_steps
+    return replace(new, settle_at=new.decay_start if is_open else None)
 
 
-def settled(plan: Plan, left: float, seconds_per_step: float | None, save_interval: float) -> Plan:
-    """The plan with the number of steps that ends in `left` seconds, once the decay begins.
+def settled(plan: Plan, left: float, taken: tuple[int, float], save_interval: float) -> Plan:
+    """The plan with the number of steps that ends in `left` seconds, at its step `settle_at`.
 
-    `seconds_per_step` is what the steps before it took, None if they were taken in another sitting. By as
-    much as these were faster or slower than thought the others will be, too. The decay becomes at most four
-    times as long as planned, and a quarter at least: a run without one would be worth little.
+    `taken`: how many steps before it were timed, none if they belong to another sitting, and the seconds of
+    one. By as much as they were faster or slower than thought the others will be, too. What is left of the
+    decay becomes at most four times as long as planned, and a quarter at least: a run without one would be
+    worth little.
     """
-    timing = plan.timing
-    if timing is None:
-        return replace(plan, is_settled=True)
-    pace = (seconds_per_step or timing.step) / timing.step
-    found = replace(timing, step=pace * timing.step, late_step=pace * timing.late_step)
-    wanted = budget.steps_after(left, plan.decay_start, found, save_interval) - plan.decay_start
-    num_late = plan.num_steps - plan.decay_start
-    num_late = min(max(wanted, -(-num_late // 4)), 4 * num_late)
+    now, timing, schedule = plan.settle_at, plan.timing, plan.schedule
+    if now is None or timing is None:
+        return replace(plan, settle_at=None)
+    num_timed, each = taken
+    pace = each / timing.step_at(schedule.left(now - (num_timed + 1) // 2)) if num_timed else 1.0
+    timing = timing.slower(pace)
+    to_come = replace(timing, late_step=timing.step_at(schedule.left(now) / 2))
+    wanted = budget.steps_after(now, left, to_come, save_interval) - now
+    planned = plan.num_steps - now
+    num_steps = now + min(max(wanted, -(-planned // 4)), 4 * planned)
     return replace(
         plan,
-        num_steps=plan.decay_start + num_late,
-        is_settled=True,
-        timing=found,
+        num_steps=num_steps,
+        earlier_ends=schedule.moved(now, num_steps).earlier_ends,
+        settle_at=budget.settles_again(now, num_steps, to_come),
+        timing=timing,
         seconds_per_step=pace * plan.seconds_per_step if plan.seconds_per_step else None,
     )
 

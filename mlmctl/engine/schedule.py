@@ -1,14 +1,17 @@
 """Learning rate, mask rate and evaluations over a run: warm up, stay, decay.
 
 Before the decay nothing depends on the length of the run. That is what lets a finished run be
-continued: its checkpoint before the decay is also a checkpoint of every longer run.
+continued: its checkpoint before the decay is also a checkpoint of every longer run. In the decay the end may
+be moved: what was done stays, and what is left of the rates falls to the new end.
 (Warmup-stable-decay: Hu et al. 2024, arXiv:2404.06395.)
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 NUM_PLATEAUS = 8
 """The mask rate falls in at most so many steps down, so that shapes and audits stay few."""
@@ -26,21 +29,58 @@ class Schedule:
     num_steps: int
     warmup_steps: int
     decay_start: int
+    earlier_ends: tuple[tuple[int, int], ...] = ()
+    """(step, num_steps) in the order of the steps: up to this one the run was to end there."""
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Schedule:
+        """What `asdict` made `content` of, whatever else is in it."""
+        ends = tuple((int(step), int(end)) for step, end in content.get("earlier_ends", ()))
+        num_steps, warmup_steps, decay_start = (
+            int(content[name]) for name in ("num_steps", "warmup_steps", "decay_start")
+        )
+        return cls(num_steps, warmup_steps, decay_start, ends)
 
     def factor(self, step: int) -> float:
         """Factor on the learning rates of `step`, in (0, 1]: the last step's is one part of the decay."""
-        warm = min(1.0, (step + 1) / (self.warmup_steps + 1))
-        if step < self.decay_start:
-            return warm
-        return warm * (self.num_steps - step) / (self.num_steps - self.decay_start)
+        return min(1.0, (step + 1) / (self.warmup_steps + 1)) * self.left(step)
 
     def mask_rate(self, step: int, rate_start: float, rate_end: float) -> float:
         """Share of tokens masked at `step`: `rate_start` before the decay, `rate_end` at its end."""
         if step < self.decay_start:
             return rate_start
-        done = (step - self.decay_start) / (self.num_steps - self.decay_start)  # in [0, 1)
-        plateau = int(done * NUM_PLATEAUS)
+        plateau = min(int((1 - self.left(step)) * NUM_PLATEAUS), NUM_PLATEAUS - 1)
         return rate_start + (rate_end - rate_start) * plateau / (NUM_PLATEAUS - 1)
+
+    def left(self, step: int) -> float:
+        """Share of the decay that is to come: 1 before it, 0 at its end, straight between two moves."""
+        begin, left = self.decay_start, 1.0
+        for until, end in self.earlier_ends:
+            if step < until:
+                break
+            left *= (end - until) / (end - begin)
+            begin = until
+        else:
+            end = self.num_steps
+        return left * (end - step) / (end - begin) if step > begin else left
+
+    def moved(self, step: int, num_steps: int) -> Schedule:
+        """From `step` on, where the decay is under way or begins, the end is another."""
+        earlier = (*self.earlier_ends, (step, self.num_steps)) if step > self.decay_start else ()
+        return replace(self, num_steps=num_steps, earlier_ends=earlier)
+
+    def agrees(self, other: Schedule, num_steps: int) -> bool:
+        """Whether a run by the other one has the same first steps, if both warm up alike."""
+        return self._path(num_steps) == other._path(num_steps)
+
+    def _path(self, num_steps: int) -> list[int]:
+        """What the rates of the first steps depend on: where each piece of the decay begins, and its end."""
+        found, begin = [], self.decay_start
+        for until, end in (*self.earlier_ends, (self.num_steps, self.num_steps)):
+            if begin < num_steps:
+                found += [begin, end]
+            begin = until
+        return found
 
 
 def mean_rate(rate_start: float, rate_end: float, decay_fraction: float) -> float:

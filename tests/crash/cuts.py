@@ -16,6 +16,7 @@ import torch
 
 from mlmctl.artifact import recover
 from mlmctl.engine.checkpoint import Checkpoints
+from mlmctl.engine.schedule import Schedule
 from mlmctl.errors import MlmctlError
 from mlmctl.events import silent
 from mlmctl.storage import sha256_file
@@ -117,10 +118,7 @@ def _of_checkpoints(run: Path, recording: Recording, promised: int, discarded: s
 
 
 def _of_work(work: Path, recording: Recording, promised: int) -> list[str]:
-    config = _newest_config(work)
-    checkpoints = Checkpoints(
-        work, "pretrain", silent, num_steps=config["num_steps"], trunk_steps=config["trunk_steps"]
-    )
+    checkpoints = Checkpoints(work, "pretrain", silent, schedule=_newest_schedule(work))
     files = sorted(work.glob("checkpoints/step-*/model.safetensors"), reverse=True)
     counters, _ = checkpoints.restore(_AnyModel(files), _Held())  # type: ignore[arg-type]
     if counters.step < promised:
@@ -143,12 +141,12 @@ def _of_work(work: Path, recording: Recording, promised: int) -> list[str]:
     return wrong
 
 
-def _newest_config(work: Path) -> Mapping[str, Any]:
-    """What the run that saved there asked for: as the command that is run again would."""
-    found = {"num_steps": 0, "trunk_steps": 0}
+def _newest_schedule(work: Path) -> Schedule | None:
+    """Of the run that saved there: as the command that is run again would have it."""
+    found = None
     for path in sorted(work.glob("checkpoints/step-*/manifest.json")):
         try:
-            found = json.loads(path.read_bytes())["config"]
+            found = Schedule.from_json(json.loads(path.read_bytes())["config"]["schedule"])
         except (ValueError, KeyError):
             continue
     return found

@@ -127,7 +127,7 @@ def _mask_rates(run: Opened, numbers: Sequence[int]) -> list[float]:
     if "pretrain" not in run.manifests or "mask/policy" not in run.manifests:
         return []
     plan, rules = run.json("pretrain/plan.json"), Policy.read(run.folder / "mask/policy")
-    schedule = Schedule(*(plan[field] for field in ("num_steps", "warmup_steps", "decay_start")))
+    schedule = Schedule.from_json(plan)
     return [schedule.mask_rate(number - 1, rules.rate_start, rules.rate_end) for number in numbers]
 
 

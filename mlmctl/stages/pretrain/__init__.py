@@ -70,11 +70,12 @@ def run(config: PretrainConfig, stage: Stage) -> dict[str, Any]:
         _begin(world, encoder, chosen, committed)
 
     outside, spoken = time.monotonic() - stage.started, ranks.seconds
-    trained = _train(world, encoder, optimizer, chosen)
-    if not chosen.is_settled:
-        chosen = world.settled(chosen, budget - outside - trained.seconds, trained.seconds_per_step)
-        stage.emit(Note(f"the decay begins: {chosen.num_steps:,} steps in all will end on time"))
-        trained = _train(world, encoder, optimizer, chosen).after(trained)
+    trained = sitting = _train(world, encoder, optimizer, chosen)
+    while chosen.settle_at is not None:
+        chosen = world.settled(chosen, budget - outside - trained.seconds, sitting)
+        stage.emit(Note(f"step {trained.counters.step:,}: {chosen.num_steps:,} in all will end on time"))
+        sitting = _train(world, encoder, optimizer, chosen)
+        trained = sitting.after(trained)
     if not ranks.is_first:
         return {}
     before = time.monotonic()
@@ -136,8 +137,7 @@ def _train(world: World, encoder: PreTrainedModel, optimizer: Optimizer, chosen:
         stage.name,
         stage.emit,
         environment=stage.environment,
-        num_steps=chosen.num_steps,
-        trunk_steps=chosen.decay_start,
+        schedule=chosen.schedule,
     )
     settings = world.settings(chosen)
     factor = chosen.schedule.factor

@@ -13,7 +13,7 @@ from ...config import PretrainConfig, seconds
 from ...engine import calibrate, checkpoint, initial, neighbours, plan, runtime, schedule, word_vectors
 from ...engine.evaluate_mlm import FrozenMasks
 from ...engine.initial import Start
-from ...engine.loop import Settings
+from ...engine.loop import Settings, Trained
 from ...engine.masked_lm import MaskedLanguageWork
 from ...engine.optimizer import Optimizer, muon_and_adamw
 from ...engine.ranks import Ranks
@@ -101,10 +101,11 @@ class World:
         assert found is not None
         return found
 
-    def settled(self, chosen: plan.Plan, left: float, seconds_per_step: float | None) -> plan.Plan:
+    def settled(self, chosen: plan.Plan, left: float, sitting: Trained) -> plan.Plan:
         """The plan with the number of steps that ends in `left` seconds, written down; see `plan.settled`."""
         interval = seconds(self.config.save_interval)
-        found = agreed(self.stage.ranks, lambda: plan.settled(chosen, left, seconds_per_step, interval))
+        taken = sitting.num_steps, sitting.seconds_per_step
+        found = agreed(self.stage.ranks, lambda: plan.settled(chosen, left, taken, interval))
         assert found is not None
         if self.stage.ranks.is_first:
             plan.commit(self.stage.work, found)
@@ -125,11 +126,11 @@ class World:
         return schedule.is_evaluated(step) or (step == 0 and self.start.report is not None)
 
     def settings(self, chosen: plan.Plan) -> Settings:
-        """Of the loop, for the whole run, or up to the decay if the number of steps is not settled."""
+        """Of the loop, up to where the number of steps is settled next, or to the end."""
         return Settings(
             stage=self.stage.name,
             num_steps=chosen.num_steps,
-            until=None if chosen.is_settled else chosen.decay_start,
+            until=chosen.settle_at,
             seed=self.config.seed,
             max_grad_norm=self.config.max_grad_norm,
             save_interval=seconds(self.config.save_interval),
