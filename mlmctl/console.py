@@ -75,13 +75,13 @@ class Console:
         """A table on standard output: drawn on a terminal, tab-separated in a pipe."""
         self._stop_bar()
         if not sys.stdout.isatty():
-            print("\t".join(columns))
+            print("\t".join(clean(column) for column in columns))
             for row in rows:
                 print("\t".join(clean(cell) for cell in row))
             return
         table = Table(title=title or None, title_justify="left")
         for column in columns:
-            table.add_column(column)
+            table.add_column(Text(clean(column)))
         for row in rows:
             table.add_row(*(Text(clean(cell)) for cell in row))
         self._out.print(table)

@@ -20,6 +20,8 @@ from mlmctl.engine import budget, calibrate, evaluate_mlm, loop, plan, probe
 from mlmctl.engine.budget import Timing
 from mlmctl.engine.checkpoint import Checkpoints
 from mlmctl.engine.clock import Clock
+from mlmctl.engine.reading import Reading
+from mlmctl.engine.work import Settings
 from mlmctl.errors import UsageError
 from mlmctl.stages import pretrain
 from mlmctl.storage import sha256_file
@@ -101,6 +103,33 @@ def test_a_budget_is_met_though_the_machine_changes_in_the_decay(
     assert len(factors) == found["num_steps"]
     assert factors[-1] < 0.05
     assert factors[-100:] == sorted(factors[-100:], reverse=True)
+
+
+def test_a_budget_is_met_by_a_device_that_is_waited_for_one_step_later(
+    tmp_path: Path, inputs: dict[str, Path], clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waits(reading: Reading) -> tuple[float, float | None]:
+        clock.now += 1.6
+        return read(reading)
+
+    read = Reading.read
+    monkeypatch.setattr(Reading, "read", waits)
+    monkeypatch.setattr(Settings, "reads_ahead", True)
+    clock.pace, clock.trial, started = 0.3, 1.0 / 0.3, clock.now
+    found = learn(Run(tmp_path / "run", inputs), clock, "out", "4m")
+    assert found["seconds"] == pytest.approx(clock.now - started, abs=1e-3)
+    assert found["seconds"] + calibrate._PUBLISHING == pytest.approx(240, rel=0.05)
+
+
+def test_the_same_budget_in_other_words_is_the_same_run(
+    tmp_path: Path, inputs: dict[str, Path], clock: SimpleNamespace
+) -> None:
+    run = Run(tmp_path / "run", inputs)
+    first = learn(run, clock, "out0", "2m")
+    settled = plan.read(run.root / "work")
+    again = learn(run, clock, "out1", "120s")
+    assert plan.read(run.root / "work") == replace(settled, length="budget 120s")
+    assert (again["num_steps"], weights(run, "out1")) == (first["num_steps"], weights(run, "out0"))
 
 
 def test_a_run_that_is_killed_after_its_end_was_moved_ends_in_the_same_bits(
@@ -215,6 +244,17 @@ def test_the_end_is_moved_half_way_to_it_until_that_is_near() -> None:
 def test_steps_are_the_quicker_the_less_of_the_decay_is_to_come() -> None:
     assert [TIMING.step_at(left) for left in (1.0, 0.5)] == [TIMING.step, TIMING.late_step]
     assert TIMING.step_at(0.0) == pytest.approx(0.3)
+    assert replace(TIMING, late_step=0.1).step_at(0.0) > 0
+
+
+def test_few_steps_do_not_say_how_fast_the_machine_is() -> None:
+    draft = plan.Plan(100, 10, 40, 8, 4, 16, "float32", 0.5, "budget 1m", 40, TIMING)
+    assert plan.settled(draft, 40.0, (2, 5.0), 60.0) == plan.settled(draft, 40.0, (0, 0.0), 60.0)
+
+
+def test_the_end_is_not_moved_where_a_checkpoint_takes_longer_than_it_is_worth() -> None:
+    assert budget.settles_again(400, 1000, TIMING) == 700
+    assert budget.settles_again(400, 1000, replace(TIMING, save=20.0)) is None
 
 
 @given(

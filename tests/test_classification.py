@@ -59,10 +59,16 @@ def test_label_numbers_out_of_range_are_refused() -> None:
 
 
 def test_gates_name_every_metric_below_its_limit() -> None:
-    metrics = {"accuracy": 0.79, "macro_f1": 0.9, "loss": float("nan"), "labels": {"0": {}}, "leaky": True}
+    metrics = {"accuracy": 0.79, "macro_f1": 0.9, "recall": float("nan"), "labels": {"0": {}}, "leaky": True}
     assert gates.check(metrics, {"macro_f1": 0.9}) == []
     assert gates.check(metrics, {"accuracy": 0.8, "macro_f1": 0.8}) == ["accuracy is 0.7900, below 0.8"]
-    assert len(gates.check(metrics, {"loss": 0.0})) == 1
+    assert len(gates.check(metrics, {"recall": 0.0})) == 1
+
+
+@pytest.mark.parametrize("name", ["valid_loss", "bits_per_byte", "ece"])
+def test_a_gate_the_wrong_way_round_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="the better the lower"):
+        gates.check({name: 3.0}, {name: 2.5})
 
 
 @pytest.mark.parametrize("name", ["acuracy", "labels", "leaky"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from importlib import import_module
@@ -12,6 +13,7 @@ import pytest
 from commands import SMALL, WORDS, Outcome, Shell, write_corpus
 
 from mlmctl.cli.app import _complete_force
+from mlmctl.console import Console
 
 RUN_KEYS = {"schema_version", "command", "status", "run", "stages", "artifacts", "metrics"}
 PRETRAIN_METRICS = {
@@ -207,6 +209,27 @@ def test_fill_and_predict_answer_line_by_line(
     assert [set(answer) for answer in answers] == [{"schema_version", "label", "score", "probabilities"}] * 2
 
 
+def test_fault_27_bytes_on_standard_input_that_are_not_utf8_have_their_line(
+    shell: Shell, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a good day\ncaf\xe9\n")))
+    line = one_error(shell("embed", "--run", trained), 4)
+    assert "standard input, line 2" in line
+    assert "byte 3 is not UTF-8" in line
+
+
+def test_the_frozen_masks_are_no_other_text(shell: Shell, trained: Path) -> None:
+    line = one_error(shell("evaluate", "--run", trained, "--task", "mlm", "--data", "held-out.txt"), 2)
+    assert "frozen masks" in line
+    named = shell("evaluate", "--run", trained, "--task", "mlm", "--name", "again", "--json").json
+    assert named["artifacts"]["evaluate/pretrain/again"]
+
+
+def test_what_data_is_called_reaches_no_terminal_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    Console().table(("label", "a\x1b]0;b\tc"), [("[/d]", "1")])
+    assert capsys.readouterr().out.splitlines() == ["label\ta ]0;b c", "[/d]\t1"]
+
+
 def test_embed_gives_the_same_numbers_in_every_form(
     shell: Shell, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -387,8 +410,6 @@ class _Input:
     """A standard input: text for `sys.stdin`, bytes behind it."""
 
     def __init__(self, text: str) -> None:
-        import io
-
         self.buffer = io.BytesIO(text.encode())
 
     def reconfigure(self, **changes: str) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import Shell
 from encoders import make_data, make_encoder
@@ -19,6 +20,8 @@ from mlmctl.config import FinetuneConfig, RuntimeConfig
 from mlmctl.errors import InterruptedRun
 from mlmctl.events import silent
 from mlmctl.measure.efficiency import Worth, equivalent, worth
+from mlmctl.tasks.adapted import TASKS
+from mlmctl.tasks.labelled import Labelled
 
 COUNTS = [8, 32, 128, 512]
 
@@ -26,6 +29,15 @@ COUNTS = [8, 32, 128, 512]
 @pytest.fixture
 def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
     return Shell(capsys)
+
+
+def test_numbers_of_labels_too_small_for_every_label_are_left_out() -> None:
+    names = [f"label-{n}" for n in range(20)]
+    labels = np.arange(200) % 20
+    hashes = np.zeros(200, dtype=np.uint64)
+    data = Labelled(["text"] * 200, labels, np.arange(1, 201), hashes, tuple(names))
+    can = [curve._can_be_drawn(TASKS["classify"], data, count, 2) for count in (8, 19, 20, 200)]
+    assert can == [False, False, True, True]
 
 
 # what is read off a curve

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlmctl.config import RuntimeConfig
-from mlmctl.errors import ArtifactError, BusyError
+from mlmctl.errors import ArtifactError, BusyError, InterruptedRun
 from mlmctl.events import Event, Note
 from mlmctl.manifest import MANIFEST
 from mlmctl.pipeline import Node, execute, preview
@@ -93,6 +94,45 @@ def test_more_steps_continue_a_finished_run(tmp_path: Path) -> None:
     bring_up(tmp_path, nodes(tmp_path))
     assert bring_up(tmp_path, nodes(tmp_path, steps=2)) == ["fresh", "resumed"]
     assert (tmp_path / "pretrain" / "x").read_text() == "2 1"
+
+
+def test_the_work_for_a_longer_run_is_left_alone_by_one_that_is_finished(tmp_path: Path) -> None:
+    bring_up(tmp_path, nodes(tmp_path))
+    longer = nodes(tmp_path, steps=2)
+
+    def stops(stage: Stage) -> dict[str, Any]:
+        (stage.work / "state").write_text("2")
+        raise InterruptedRun(2)
+
+    def tidied(work: Path) -> None:
+        (work / "state").unlink(missing_ok=True)
+
+    begun = [longer[0], replace(longer[1], run=stops, tidy=tidied)]
+    with pytest.raises(InterruptedRun):
+        bring_up(tmp_path, begun)
+    shorter = nodes(tmp_path)
+    assert bring_up(tmp_path, [shorter[0], replace(shorter[1], tidy=tidied)]) == ["fresh", "fresh"]
+    (state,) = tmp_path.glob(".work/pretrain-*/state")
+    assert bring_up(tmp_path, [longer[0], replace(longer[1], tidy=tidied)]) == ["fresh", "resumed"]
+    assert not state.exists()
+
+
+def test_work_belongs_to_the_name_it_was_begun_for_and_to_none_that_begins_alike(tmp_path: Path) -> None:
+    def node(name: str, seed: int) -> Node:
+        return Node(name, writes("a"), {"seed": seed}, {}, {"data": "1"}, replaceable=False)
+
+    def stops(stage: Stage) -> dict[str, Any]:
+        (stage.work / "state").write_text("1")
+        raise InterruptedRun(2)
+
+    for name in ("finetune/mood-scratch", "finetune/mood[s]"):
+        with pytest.raises(InterruptedRun):
+            bring_up(tmp_path, [replace(node(name, 1), run=stops)])
+    for name in ("finetune/mood", "finetune/moods"):
+        assert bring_up(tmp_path, [node(name, 2)], force=("finetune",)) == ["ran"]
+    assert len(list(tmp_path.glob(".work/*/state"))) == 2
+    with pytest.raises(ArtifactError, match="seed: 1 -> 2"):
+        bring_up(tmp_path, [node("finetune/mood[s]", 2)])
 
 
 def test_preview_says_what_would_be_done_and_writes_nothing(tmp_path: Path) -> None:

@@ -211,6 +211,20 @@ def test_a_budget_is_calibrated_by_all_ranks(runs: dict[int, Path], tmp_path: Pa
     assert plan["num_steps"] == manifest(folder).metrics["num_steps"] >= 1
 
 
+def test_an_encoder_is_continued_by_all_ranks(runs: dict[int, Path], tmp_path: Path) -> None:
+    def words(folder: Path) -> list[str]:
+        init = ("--init", str(runs[1] / "pretrain"), "--steps", "3", "--threads", "1")
+        return ["pretrain", str(sample("corpus.txt")), "--run", str(folder), *init]
+
+    losses = []
+    for num_ranks in (1, 2):
+        folder = tmp_path / f"of-{num_ranks}"
+        ended = ranked.run(num_ranks, ranked.command, *words(folder), folder=tmp_path / "told")
+        assert ended.codes == [0] * num_ranks, ended.told
+        losses.append([step["loss"] for step in steps(folder)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
 def test_a_stage_that_one_process_does_is_done_by_the_first(runs: dict[int, Path], tmp_path: Path) -> None:
     words = ["evaluate", "--run", str(runs[2]), "--task", "mlm", "--json", "--threads", "1"]
     ended = ranked.run(2, ranked.command, *words, folder=tmp_path)

@@ -80,6 +80,13 @@ def test_fault_20_a_file_that_no_manifest_records_is_listed(whole: Path, tmp_pat
     assert "pytorch_model.bin" in found["pretrain"].found
 
 
+@pytest.mark.parametrize("name", ["pretrain", "mask/policy", "finetune/sentiment"])
+def test_fault_20_a_manifest_that_is_gone_is_found(whole: Path, tmp_path: Path, name: str) -> None:
+    run = shutil.copytree(whole / "run", tmp_path / "run")
+    (run / name / MANIFEST).unlink()
+    assert states(run)[name] == "damaged"
+
+
 def test_a_changed_corpus_and_changed_data_break_the_chain(whole: Path) -> None:
     corpus, data = whole / "corpus.txt", whole / "train.jsonl"
     kept = corpus.read_bytes(), data.read_bytes()
@@ -119,6 +126,12 @@ def test_damaged_checkpoints_are_found(whole: Path, tmp_path: Path) -> None:
     content[-1] ^= 1
     weights.write_bytes(bytes(content))
     assert states(run)[str(checkpoint.relative_to(run))] == "damaged"
+
+
+def test_a_folder_without_artifacts_is_a_matter_of_usage(tmp_path: Path, shell: Shell) -> None:
+    outcome = shell("verify", "--run", tmp_path)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "nothing is there to verify" in outcome.err
 
 
 def test_no_run_folder_is_a_matter_of_usage(tmp_path: Path, shell: Shell) -> None:

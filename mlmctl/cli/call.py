@@ -124,7 +124,7 @@ class Call:
 
             traceback.print_exc()
         if self.json and self.place.rank == 0:
-            self.console.json(error_object(self.command, error) | result)
+            self.console.json(error_object(self.command, error) | result | self._warnings)
         if among.is_told(self.place, self.team, error):
             self.console.error(error)
         raise SystemExit(exit_code if exit_code is not None else error.exit_code)
@@ -133,8 +133,11 @@ class Call:
         """Print the JSON object of a command that ended well, if `--json` was given."""
         if self.json:
             head = {"schema_version": SCHEMA_VERSION, "command": self.command, "status": status}
-            warnings = {"warnings": self.console.warnings} if self.console.warnings else {}
-            self.console.json({**head, **result, **warnings})
+            self.console.json({**head, **result, **self._warnings})
+
+    @property
+    def _warnings(self) -> dict[str, Any]:
+        return {"warnings": self.console.warnings} if self.console.warnings else {}
 
     def execute(self, nodes: Callable[[Any], Sequence[Node]]) -> list[StageReport] | None:
         """Bring nodes up to date and return what became of them; None after `--dry-run`."""

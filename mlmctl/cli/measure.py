@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -74,8 +74,9 @@ def bench(
 def curve(
     call: Call,
     task: Annotated[
-        str, typer.Option("--task", metavar="NAME", help="sentiment, classify, tags or qa.")
-    ] = "sentiment",
+        Literal["sentiment", "classify", "tags", "qa"] | None,
+        typer.Option("--task", metavar="NAME", help="sentiment (default), classify, tags or qa."),
+    ] = None,
     data: Annotated[
         str | None, typer.Option("--data", metavar="FILE", help="Labelled data to learn from.")
     ] = None,
@@ -95,14 +96,14 @@ def curve(
     from ..pipeline import encoder_folder, hash_cache, inputs
 
     recipe = call.resolved.recipe
-    asked = {"task": task, **({"data": data} if data else {})}
+    asked = {name: value for name, value in (("task", task), ("data", data)) if value}
     config = type(recipe.finetune)(**(recipe.finetune.model_dump(exclude_unset=True) | asked))
     cache, emit = hash_cache(call.run), call.console.emit
     train = inputs.labelled(call.run, "finetune", config.task, config.data, cache, emit)
     judged = inputs.labelled(call.run, "evaluate", config.task, test or recipe.evaluate.data, cache, emit)
     config = config.model_copy(update={"data": str(train.path)})
     encoder = encoder_folder(call.run, model or config.model)
-    folder = call.run / "curve" / f"{task}-{train.stem}{'-quick' if quick else ''}"
+    folder = call.run / "curve" / f"{config.task}-{train.stem}{'-quick' if quick else ''}"
     others = [encoder_folder(call.run, each) for each in against or ()]
     found = curve.run(folder, encoder, config, judged.path, others, quick, recipe.runtime, emit, call.team)
     if not call.json:

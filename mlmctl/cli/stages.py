@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import GateError
+from ..errors import GateError, UsageError
 from ..events import Note
 from ..quantities import number
 from ..storage import check_writable
@@ -91,6 +91,12 @@ def evaluate(
     from ..pipeline import evaluate_node
 
     config, asked = call.resolved.recipe.evaluate, gate(call, fail_under, max_drop, markdown)
+    if config.task == "mlm":
+        for name in ("data", "max_examples"):
+            if call.resolved.origins.get(f"evaluate.{name}") == "flag":
+                found = "the task mlm measures on the frozen masks of the run, on nothing else"
+                hint = "`mlmctl score` says how likely other text is"
+                raise UsageError("usage.masks", found, where=f"--{name.replace('_', '-')}", hint=hint)
 
     def nodes(cache: Any) -> list[Node]:
         node = evaluate_node(call.run, config, cache, call.console.emit, not call.dry_run)

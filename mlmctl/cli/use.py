@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..errors import DataError
 from . import options
 from .app import app
 from .call import Call
@@ -132,6 +133,10 @@ def _columns(values: Iterable[object]) -> Iterator[str]:
 
 
 def _lines() -> Iterator[str]:
-    sys.stdin.reconfigure(encoding="utf-8", errors="strict")  # type: ignore[union-attr]
-    for line in sys.stdin:
-        yield line.rstrip("\r\n")
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            found, where = f"byte {error.start} is not UTF-8", f"standard input, line {number}"
+            raise DataError("data.encoding", found, where=where, hint="save the text as UTF-8") from None
+        yield text.rstrip("\r\n")

@@ -52,14 +52,18 @@ class Finding:
 def run(folder: Path, emit: Emit = silent) -> list[Finding]:
     """One finding for every artifact, checkpoint and input, and of what is damaged for every file.
 
-    UsageError if there is no such run folder.
+    UsageError if there is no such run folder, or no artifact in it.
     """
     if not folder.is_dir():
         raise UsageError("usage.no-run", "there is no such run folder", where=str(folder), hint="--run DIR")
     patterns = [_ITSELF, *PATTERNS, _CHECKPOINTS]
     paths = [path.parent for pattern in patterns for path in sorted(folder.glob(f"{pattern}/{MANIFEST}"))]
     manifests: dict[str, Manifest] = {}
-    findings = []
+    findings = [
+        Finding(str(path.relative_to(folder)), "damaged", f"{MANIFEST} is gone") for path in _bare(folder)
+    ]
+    if not paths and not findings:
+        raise UsageError("usage.no-run", "nothing is there to verify", where=str(folder), hint="--run DIR")
     for number, path in enumerate(paths):
         name = str(path.relative_to(folder))
         emit(Progress("verify", number, len(paths), "artifacts", name))
@@ -76,6 +80,14 @@ def run(folder: Path, emit: Emit = silent) -> list[Finding]:
         findings.append(_whole(folder, name, manifest))
         findings += _chain(folder, name, manifest, manifests)
     return findings
+
+
+def _bare(folder: Path) -> Iterator[Path]:
+    """Folders where artifacts lie, without what says what they are. (A dot begins the name of a draft.)"""
+    for pattern in PATTERNS:
+        for path in sorted(folder.glob(pattern)):
+            if path.is_dir() and not path.name.startswith(".") and not (path / MANIFEST).exists():
+                yield path
 
 
 def _whole(folder: Path, name: str, manifest: Manifest) -> Finding:

@@ -10,6 +10,8 @@ from . import schedule
 
 _LEAST_HALF = 30.0
 """Seconds. The end of a run is moved half-way to it, again and again, until the half is shorter than this."""
+_SAVES_A_HALF = 10.0
+"""Or shorter than so many checkpoints take to write, since each move writes one."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,9 @@ class Timing:
 
     def step_at(self, left: float) -> float:
         """A step where this share of the decay is to come: the fewer tokens are masked, the quicker it is."""
-        return self.late_step + (2 * left - 1) * (self.step - self.late_step)
+        found = self.late_step + (2 * left - 1) * (self.step - self.late_step)
+        least = self.late_step / 2  # other work may have set the steps that were timed too far apart
+        return max(found, least)
 
     def slower(self, factor: float) -> Timing:
         """The steps take so many times as long; the rest is short and stays."""
@@ -66,7 +70,11 @@ def steps_after(first: int, available: float, timing: Timing, save_interval: flo
 def settles_again(first: int, num_steps: int, timing: Timing) -> int | None:
     """Where the end is moved again: half-way to it from `first`, unless that is too near to it to matter."""
     half = (num_steps - first) // 2
-    return first + half if half * timing.late_step >= _LEAST_HALF else None
+    return first + half if half * timing.late_step >= _least_half(timing) else None
+
+
+def _least_half(timing: Timing) -> float:
+    return max(_LEAST_HALF, _SAVES_A_HALF * timing.save)
 
 
 def _seconds(first: int, num_steps: int, decay_start: int, timing: Timing, save_interval: float) -> float:
@@ -75,7 +83,7 @@ def _seconds(first: int, num_steps: int, decay_start: int, timing: Timing, save_
     decay = (num_steps - first - num_early) * timing.late_step
     training = num_early * timing.step + decay
     evaluations = schedule.num_evaluations(num_steps) - schedule.num_evaluations(first)
-    num_moves = max(0, math.floor(math.log2(max(decay, 1.0) / _LEAST_HALF)))
+    num_moves = max(0, math.floor(math.log2(max(decay, 1.0) / _least_half(timing))))
     num_saves = 1 + (num_early > 0) + training / save_interval + num_moves
     return training + evaluations * timing.evaluation + num_saves * timing.save
 

@@ -24,6 +24,11 @@ class Clock:
         self.only_steps += seconds
         self.num_tokens += num_tokens
 
+    def waited(self, seconds: float) -> None:
+        """For a device that was still computing a step: that belongs to it."""
+        self.pause(seconds)
+        self.only_steps += seconds
+
     def pause(self, seconds: float) -> None:
         """Time that belongs to the run and to no step."""
         self.seconds += seconds

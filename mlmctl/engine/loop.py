@@ -148,7 +148,7 @@ class _Run:
         self._agreed = Agreed(None)
         self._unread: list[tuple[Reading, dict[str, Any]]] = []
         self._told_divergence = False
-        if self.counters.step:
+        if self.counters.step and not settings.goes_on:
             emit(Note(f"{settings.stage} continues after step {self.counters.step:,}"))
 
     @property
@@ -182,8 +182,8 @@ class _Run:
         return self.counters.evaluated_step < step and self.settings.evaluate_at(step)
 
     def save(self) -> None:
-        start = time.monotonic()
         self._read(0)
+        start = time.monotonic()
         replicas.check(self.model, self.settings.ranks, self.counters.step)
         if self.settings.ranks.is_first:
             self.checkpoints.save(self.model, self.optimizer, self.counters, self.clock.seconds)
@@ -222,7 +222,9 @@ class _Run:
         """Log and tell what the steps so far have found; of the last ones, so many may still be computed."""
         while self._unread and (len(self._unread) > num_late or not self._unread[0][0].is_late):
             reading, line = self._unread.pop(0)
+            start = time.monotonic()
             loss, norm = reading.read()
+            self.clock.waited(time.monotonic() - start)
             line |= {"loss": loss if math.isfinite(loss) else None, "grad_norm": norm}
             if self.settings.ranks.is_first:
                 self.checkpoints.log(line)

@@ -27,6 +27,7 @@ from .budget import Timing
 from .sizes import Choice
 
 PLAN = "plan.json"
+_LEAST_TIMED = 5  # steps, to say how fast the machine is
 TOKENS_PER_MICRO_BATCH = 2048
 """Activations of so many tokens stay in the cache: a quarter faster than 8,192 (measured on 2 cores)."""
 
@@ -195,6 +196,8 @@ def decide(
         interval = seconds(config.save_interval)
         num_steps, per_step = budget.steps_in(left, timing, interval, config.decay_fraction)
         new = replace(new, timing=timing, seconds_per_step=per_step)
+    if committed is not None and num_steps == committed.num_steps:  # 60s for 1m: the same run goes on
+        return replace(committed, length=asked, settle_at=None if by_rule else committed.settle_at)
     new = with_steps(new, num_steps, config)
     new = new if committed is None else extended(committed, new, config)
     is_open = by_rule is None and 0 < new.decay_start < new.num_steps
@@ -204,16 +207,17 @@ def decide(
 def settled(plan: Plan, left: float, taken: tuple[int, float], save_interval: float) -> Plan:
     """The plan with the number of steps that ends in `left` seconds, at its step `settle_at`.
 
-    `taken`: how many steps before it were timed, none if they belong to another sitting, and the seconds of
-    one. By as much as they were faster or slower than thought the others will be, too. What is left of the
-    decay becomes at most four times as long as planned, and a quarter at least: a run without one would be
-    worth little.
+    `taken`: how many steps before it were timed, none or few if others were in another sitting, and the
+    seconds of one. By as much as they were faster or slower than thought the others will be, too. What is
+    left of the decay becomes at most four times as long as planned, and a quarter at least: a run without
+    one would be worth little.
     """
     now, timing, schedule = plan.settle_at, plan.timing, plan.schedule
     if now is None or timing is None:
         return replace(plan, settle_at=None)
     num_timed, each = taken
-    pace = each / timing.step_at(schedule.left(now - (num_timed + 1) // 2)) if num_timed else 1.0
+    is_telling = num_timed >= _LEAST_TIMED  # the first ones of a sitting are slow: memory is taken
+    pace = each / timing.step_at(schedule.left(now - (num_timed + 1) // 2)) if is_telling else 1.0
     timing = timing.slower(pace)
     to_come = replace(timing, late_step=timing.step_at(schedule.left(now) / 2))
     wanted = budget.steps_after(now, left, to_come, save_interval) - now

@@ -58,6 +58,8 @@ class Settings:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     until: int | None = None
     """Finished steps at which this sitting ends, if it is not to be the last."""
+    goes_on: bool = False
+    """This sitting follows another of the same process: nothing was interrupted, and nothing is told."""
     ranks: Ranks = field(default_factory=lambda: ALONE)
     num_threads: int = 1
     """CPU threads that are ours: micro-batches are computed side by side where that is possible (`lanes`)."""

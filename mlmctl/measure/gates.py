@@ -8,12 +8,15 @@ from typing import Any
 from ..errors import UsageError
 from .bootstrap import Difference
 
+_LOW = ("loss", "bits_per_byte", "ece")
+"""Ends of the names of metrics that are the better the lower they are."""
+
 
 def check(metrics: Mapping[str, Any], limits: Mapping[str, float]) -> list[str]:
     """One sentence for each metric that is below its limit, in the order of `limits`; NaN is below any.
 
-    UsageError for a name that is no number among the metrics: a gate that is never looked at would
-    let everything pass.
+    UsageError for a name that is no number among the metrics, or of a metric that is the better the lower
+    it is: a gate that is never looked at, or the wrong way round, would let everything pass.
     """
     numbers = {
         name: float(value)
@@ -21,6 +24,11 @@ def check(metrics: Mapping[str, Any], limits: Mapping[str, float]) -> list[str]:
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     }
     _check_names(limits, numbers, "--fail-under")
+    for name in limits:
+        if name.endswith(_LOW):
+            found = f"{name} is the better the lower it is"
+            hint = "a loss has --baseline with --max-drop; --json tells the value"
+            raise UsageError("usage.metric", found, where="--fail-under", hint=hint)
     return [
         f"{name} is {numbers[name]:.4f}, below {limit:g}"
         for name, limit in limits.items()

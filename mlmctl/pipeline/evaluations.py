@@ -37,7 +37,7 @@ def _on_masks(run: Path, config: EvaluateConfig) -> Node:
     encoder = inputs.encoder_folder(run, config.model)
     masks = {name: run / name for name in ("mask/blocks", "mask/policy")}
     return Node(
-        name=_name(config.model, encoder, "mlm"),
+        name=_name(config.model, encoder, config.name or "mlm"),
         run=lambda stage: _measure(config, stage),
         config=_only(config, "task"),
         reads={"pretrain": encoder, **masks},

@@ -113,7 +113,7 @@ def _bring_up(
     if decision.action == "fresh":
         manifest = open_artifact(target, folders.cache)
         work = work_folder(run, node, header)
-        if not is_tidy(work):
+        if not is_tidy(work, header):
             tidy(work, node, header)
         emit(StageFinished(node.name, "fresh", 0.0, manifest.metrics))
         return StageReport(node.name, "fresh", 0.0, target, manifest)
@@ -211,4 +211,5 @@ class _Recorder:
 
 
 def _relative(path: Path, run: Path) -> str:
-    return str(path.relative_to(run)) if path.is_relative_to(run) else str(path)
+    """Relative to the run folder for what is of it, so that the folder can be moved; else absolute."""
+    return str(path.relative_to(run)) if path.is_relative_to(run) else str(path.resolve())

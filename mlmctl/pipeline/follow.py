@@ -26,7 +26,8 @@ def handed_over(stage: Stage, tables: Sequence[Table]) -> dict[str, Any]:
         "data": str(stage.data) if stage.data else None,
         "previous": str(previous) if previous else None,
         "environment": dict(stage.environment),
-        "tables": [table.model_dump(mode="json") for table in tables],
+        # what is set alone: beside `init` a shape is refused, though it be the default
+        "tables": [table.model_dump(mode="json", exclude_unset=True) for table in tables],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,12 +16,21 @@ from .nodes import Node
 
 _WORK = ".work"
 _REQUEST = "request.json"
+_KEY_LENGTH = 16
 
 
 def work_folder(run: Path, node: Node, header: Header) -> Path:
     """Where a node works for what the header asks; the fields that may grow make no difference."""
     key = digest([header.stage, node.trunk, dict(header.inputs)])
-    return run / _WORK / f"{_flat(node.name)}-{key[:16]}"
+    return run / _WORK / f"{_flat(node.name)}-{key[:_KEY_LENGTH]}"
+
+
+def _works(run: Path, node: Node) -> list[Path]:
+    """All work folders of a node, and of none whose name only begins alike."""
+    wanted = re.compile(rf"{re.escape(_flat(node.name))}-[0-9a-f]{{{_KEY_LENGTH}}}")
+    folder = run / _WORK
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in found if wanted.fullmatch(path.name))
 
 
 def is_begun(work: Path) -> bool:
@@ -33,10 +43,10 @@ def begun_otherwise(run: Path, node: Node) -> Mapping[str, Any] | None:
 
     What holds no more than the request was refused before it began: the way out may be another flag.
     """
-    for request in sorted((run / _WORK).glob(f"{_flat(node.name)}-*/{_REQUEST}")):
-        if len(list(request.parent.iterdir())) > 1:
+    for work in _works(run, node):
+        if is_begun(work) and len(list(work.iterdir())) > 1:
             return read_json(
-                request, lambda found: {name: dict(found[name]) for name in ("config", "inputs")}
+                work / _REQUEST, lambda found: {name: dict(found[name]) for name in ("config", "inputs")}
             )
     return None
 
@@ -50,7 +60,7 @@ def begin(run: Path, node: Node, header: Header, is_new: bool) -> Path:
     for path in (work, *work.rglob("*")):
         refuse_links(run, path)
     if is_new:
-        for left in (run / _WORK).glob(f"{_flat(node.name)}-*"):
+        for left in _works(run, node):
             shutil.rmtree(left)
     make_folder(work)
     _write_request(work, node, header)
@@ -67,16 +77,27 @@ def tidy(work: Path, node: Node, header: Header) -> None:
         _write_request(work, node, header, is_tidy=True)
 
 
-def is_tidy(work: Path) -> bool:
-    """Whether nothing is left of the work that a kill kept from being removed."""
+def is_tidy(work: Path, header: Header) -> bool:
+    """Whether nothing is left of the work for this artifact that a kill kept from being removed.
+
+    What was begun since for a longer one is its own: it needs the checkpoints.
+    """
     if not is_begun(work):
         return not work.is_dir()
-    return read_json(work / _REQUEST, lambda request: bool(request.get("is_tidy")))
+    key = header.key
+    return read_json(
+        work / _REQUEST, lambda request: bool(request.get("is_tidy")) or request.get("key", key) != key
+    )
 
 
 def _write_request(work: Path, node: Node, header: Header, is_tidy: bool = False) -> None:
     """What the work was begun for, by which it is found again."""
-    request = {"config": node.trunk, "inputs": dict(header.inputs), "is_tidy": is_tidy}
+    request = {
+        "config": node.trunk,
+        "inputs": dict(header.inputs),
+        "key": header.key,
+        "is_tidy": is_tidy,
+    }
     write_file(work / _REQUEST, json_bytes(request, sort_keys=True))
 
 

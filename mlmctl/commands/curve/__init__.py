@@ -18,7 +18,7 @@ import numpy as np
 
 from ... import extras
 from ...config import FinetuneConfig, RuntimeConfig
-from ...errors import UsageError
+from ...errors import DataError, UsageError
 from ...events import Emit, Progress
 from ...json_files import indented
 from ...manifest import MANIFEST, read_manifest
@@ -26,8 +26,9 @@ from ...measure import efficiency
 from ...pipeline.team import Team
 from ...storage import write_file
 from ...tasks.adapted import TASKS
+from ...tasks.task import Data, Task
 from . import plot, share
-from .points import HEADLINES, Measurer, Start, all_points, label_counts
+from .points import HEADLINES, Measurer, Start, all_points, label_counts, num_seeds
 
 PRETRAINED, SCRATCH, WORDS = "pretrained", "from scratch", "TF-IDF"
 _TOLD_AT = 1_000
@@ -58,7 +59,12 @@ def run(
     starts = _starts(encoder, against, config.task)
     task = TASKS[config.task]
     data = task.read(Path(config.data), config, emit)
-    counts = label_counts(len(task.trainable(data)), quick)
+    data = data.take(task.trainable(data))
+    counts = [
+        count
+        for count in label_counts(len(data), quick)
+        if _can_be_drawn(task, data, count, num_seeds(count, quick))
+    ]
     measurer = Measurer.open(folder, starts, config, test, runtime)
     todo, results = all_points(starts, counts, quick), []
     if team:
@@ -80,6 +86,16 @@ def run(
     }
     _write(folder, found, results)
     return found
+
+
+def _can_be_drawn(task: Task, data: Data, count: int, num_seeds: int) -> bool:
+    """Whether so few examples can hold every label, whatever the seed."""
+    try:
+        for seed in range(num_seeds):
+            task.sample(data, count, seed)
+    except DataError:
+        return False
+    return True
 
 
 def verdict(worths: Sequence[efficiency.Worth], corpus: str, most: int) -> str:

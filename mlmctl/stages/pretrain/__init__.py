@@ -14,7 +14,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from ...engine.loop import Evaluation, Trained, train
 from ...engine.optimizer import Optimizer
 from ...engine.ranks import Ranks
 from ...events import Note, Plan
+from ...signals import stop
 from ...storage import check_space
 from ...text import vocabulary
 from ...text.blocks import Blocks
@@ -70,12 +71,13 @@ def run(config: PretrainConfig, stage: Stage) -> dict[str, Any]:
         _begin(world, encoder, chosen, committed)
 
     outside, spoken = time.monotonic() - stage.started, ranks.seconds
-    trained = sitting = _train(world, encoder, optimizer, chosen)
-    while chosen.settle_at is not None:
-        chosen = world.settled(chosen, budget - outside - trained.seconds, sitting)
-        stage.emit(Note(f"step {trained.counters.step:,}: {chosen.num_steps:,} in all will end on time"))
-        sitting = _train(world, encoder, optimizer, chosen)
-        trained = sitting.after(trained)
+    with stop.deferred():  # a signal between two sittings is found by the next, where all ranks learn of it
+        trained = sitting = _train(world, encoder, optimizer, chosen)
+        while chosen.settle_at is not None:
+            chosen = world.settled(chosen, budget - outside - trained.seconds, sitting)
+            stage.emit(Note(f"step {sitting.counters.step:,}: by the clock {chosen.num_steps:,} in all"))
+            sitting = _train(world, encoder, optimizer, chosen, goes_on=True)
+            trained = sitting.after(trained)
     if not ranks.is_first:
         return {}
     before = time.monotonic()
@@ -117,16 +119,17 @@ def tidy(work: Path) -> None:
         keep_only(work, committed.decay_start)
 
 
-def _train(world: World, encoder: PreTrainedModel, optimizer: Optimizer, chosen: plan.Plan) -> Trained:
+def _train(
+    world: World, encoder: PreTrainedModel, optimizer: Optimizer, chosen: plan.Plan, goes_on: bool = False
+) -> Trained:
     stage = world.stage
     tokenizer = Tokenizer.from_file(str(stage.inputs["tokenizer"] / "tokenizer.json"))
-    told: set[str] = set()
 
     def evaluate(step: int) -> Evaluation:
         found = evaluate_mlm.evaluate(encoder, world.masks, world.runtime.device, _INTERIM_TOKENS)
         level = world.masks.baselines["unigram_loss"] - _UNIGRAM_MARGIN
-        if step >= _LATE * chosen.num_steps and found["valid_loss"] > level and not told:
-            told.add("unigram")
+        if step >= _LATE * chosen.num_steps and found["valid_loss"] > level and not world.told:
+            world.told.add("unigram")
             message = f"the loss ({found['valid_loss']:.2f}) is still that of token frequencies"
             stage.emit(Note(f"{message}: more steps, or another learning rate", "warning"))
         sample = evaluate_mlm.filled_sentence(encoder, world.masks, tokenizer, step, world.runtime.device)
@@ -139,7 +142,7 @@ def _train(world: World, encoder: PreTrainedModel, optimizer: Optimizer, chosen:
         environment=stage.environment,
         schedule=chosen.schedule,
     )
-    settings = world.settings(chosen)
+    settings = replace(world.settings(chosen), goes_on=goes_on)
     factor = chosen.schedule.factor
     return train(encoder, world.work(chosen), optimizer, factor, settings, checkpoints, evaluate, stage.emit)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -38,6 +38,8 @@ class World:
     policy: Policy
     choice: Choice | None
     """What `preset auto` stands for, and why."""
+    told: set[str] = field(default_factory=set)
+    """Names of the warnings that were given, and need not be again."""
 
     @classmethod
     def open(cls, config: PretrainConfig, stage: Stage, committed: plan.Plan | None) -> World:
