@@ -146,9 +146,10 @@ def _newest_schedule(work: Path) -> Schedule | None:
     found = None
     for path in sorted(work.glob("checkpoints/step-*/manifest.json")):
         try:
-            found = Schedule.from_json(json.loads(path.read_bytes())["config"]["schedule"])
+            schedule = json.loads(path.read_bytes())["config"]["schedule"]
         except (ValueError, KeyError):
             continue
+        found = Schedule.from_json(schedule) if schedule else None  # fine-tuning has none
     return found
 
 
