@@ -364,7 +364,7 @@ def test_the_shorter_of_our_races_counts(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert (a["ours_seconds"], a["ratio"]) == (50, 9.6)
     track.our_minutes = 1.0
     ours_alone, _ = race.run(track, sides, None)["sides"]
-    assert (ours_alone["minutes"], ours_alone["title"]) == (1.0, "mlmctl, 1 minutes")
+    assert (ours_alone["minutes"], ours_alone["title"]) == (1.0, "mlmctl, 1 min")
 
 
 def test_the_curve_of_a_run_has_the_time_before_it_and_its_last_loss(tmp_path: Path) -> None:

@@ -212,10 +212,10 @@ def test_fill_and_predict_answer_line_by_line(
 def test_fault_27_bytes_on_standard_input_that_are_not_utf8_have_their_line(
     shell: Shell, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a good day\ncaf\xe9\n")))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a good day\rgr\xc3\xbcn\ncaf\xe9\n")))
     line = one_error(shell("embed", "--run", trained), 4)
-    assert "standard input, line 2" in line
-    assert "byte 3 is not UTF-8" in line
+    assert "standard input, line 3" in line
+    assert "byte 0xe9 is not UTF-8" in line
 
 
 def test_the_frozen_masks_are_no_other_text(shell: Shell, trained: Path) -> None:

@@ -133,10 +133,12 @@ def _columns(values: Iterable[object]) -> Iterator[str]:
 
 
 def _lines() -> Iterator[str]:
-    for number, line in enumerate(sys.stdin.buffer, 1):
+    sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
+    for number, line in enumerate(sys.stdin, 1):
         try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            found, where = f"byte {error.start} is not UTF-8", f"standard input, line {number}"
-            raise DataError("data.encoding", found, where=where, hint="save the text as UTF-8") from None
-        yield text.rstrip("\r\n")
+            line.encode("utf-8")
+        except UnicodeEncodeError as error:  # at what stands for a byte that could not be decoded
+            found = f"byte 0x{ord(line[error.start]) & 0xFF:02x} is not UTF-8"
+            where, hint = f"standard input, line {number}", "save the text as UTF-8"
+            raise DataError("data.encoding", found, where=where, hint=hint) from None
+        yield line.rstrip("\r\n")

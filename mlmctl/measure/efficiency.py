@@ -51,8 +51,8 @@ def worth(counts: Sequence[int], scores: Scores, others: Scores, index: int) -> 
     """What `counts[index]` labels with `scores` are worth in labels with `others`.
 
     The interval is that of the percentile bootstrap over seeds, each number of labels by itself. With few
-    seeds it is too narrow: of means of normal scores five seeds cover 83 % and not 95, two cover half. That
-    both starts are judged on the same finite test data is not in it.
+    seeds it is too narrow: that of the mean of two is from one to the other, which holds the true mean in
+    half of all cases. That both starts are judged on the same finite test data is not in it.
     """
     draws = np.random.Generator(np.random.PCG64(_SEED))
     targets = _resampled(scores[index], draws)

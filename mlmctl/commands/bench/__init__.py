@@ -67,6 +67,8 @@ def parse_sides(text: str) -> tuple[str, ...]:
 
 def check(recipe: Recipe, options: Options) -> None:
     """UsageError, before anything is done, if a package is missing or the recipe cannot be compared."""
+    if options.our_race_minutes is not None and options.race_minutes is None:
+        raise UsageError("usage.bench", "there is no race", where="--race-ours", hint="--race MINUTES")
     extras.check("matplotlib", "bench", "plots")
     if any(SIDES[name].is_stock for name in options.sides):
         for package in ("accelerate", "datasets"):

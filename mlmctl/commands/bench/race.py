@@ -95,7 +95,7 @@ def run(track: Track, sides: Sequence[Measured], learning_rate: float | None) ->
 def _our_runs(track: Track) -> list[tuple[float, str]]:
     """Minutes of each of our runs, and what the title says of it."""
     if track.our_minutes is not None:
-        return [(track.our_minutes, f", {track.our_minutes:g} minutes")]
+        return [(track.our_minutes, f", {track.our_minutes:g} min")]
     return [(track.minutes, ""), (SHORT * track.minutes, ", an eighth of the time")]
 
 

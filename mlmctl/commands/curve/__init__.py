@@ -88,10 +88,10 @@ def run(
     return found
 
 
-def _can_be_drawn(task: Task, data: Data, count: int, num_seeds: int) -> bool:
-    """Whether so few examples can hold every label, whatever the seed."""
+def _can_be_drawn(task: Task, data: Data, count: int, seeds: int) -> bool:
+    """Whether so few examples can hold every label, with each of the first `seeds` seeds."""
     try:
-        for seed in range(num_seeds):
+        for seed in range(seeds):
             task.sample(data, count, seed)
     except DataError:
         return False
