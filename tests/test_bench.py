@@ -412,6 +412,7 @@ def test_the_plots_have_labels_and_are_the_same_every_time(tmp_path: Path) -> No
         (("--sides", "ours,e"), "there is no side 'e'"),
         (("--sides", ","), "no side is named"),
         (("--set", "pretrain.architecture=bert"), "only the training of a new modernbert"),
+        (("--race-ours", "1"), "there is no race"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(words: tuple[str, ...], told: str, shell: Shell) -> None:
