@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -510,6 +511,22 @@ def test_there_are_as_many_lanes_as_threads_where_layers_are_ours() -> None:
     assert lanes.number(encoder, 1, 2) == 1
     assert lanes.number(encoder, 100, 100) == lanes.most(encoder, 100) == 8
     assert lanes.most(tiny(architecture="bert"), 4) == 1
+
+
+def test_a_lane_keeps_its_threads_whatever_the_process_sets_before_it_computes() -> None:
+    together = threading.Barrier(5)
+
+    def asked(numbers: range) -> int:
+        together.wait(30)
+        return torch.get_num_threads()
+
+    lanes.run(lambda numbers: together.wait(30), range(5), 5, 5)  # all threads begin, and none computes
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert lanes.run(asked, range(5), 5, 5) == [1] * 5
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_an_error_in_a_lane_is_raised_when_all_have_ended() -> None:

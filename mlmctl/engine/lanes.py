@@ -76,4 +76,11 @@ def run(work: Callable[[range], _T], numbers: range, num_lanes: int, num_threads
 @functools.cache
 def _pool(num_lanes: int, threads_each: int) -> ThreadPoolExecutor:
     """Threads that are kept: how many cores a thread computes on is a property of the thread."""
-    return ThreadPoolExecutor(num_lanes, "lane", initializer=lambda: torch.set_num_threads(threads_each))
+
+    def begin() -> None:
+        torch.set_num_threads(threads_each)
+        # A thread takes the number of the process when it first computes, or is asked: now, before another
+        # thread sets it. Two lanes that round differently would end in other bits from step to step.
+        torch.get_num_threads()
+
+    return ThreadPoolExecutor(num_lanes, "lane", initializer=begin)
