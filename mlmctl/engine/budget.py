@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from . import schedule
 
-_LEAST_HALF = 5.0
+_LEAST_HALF = 2.0
 """Seconds. The end of a run is moved half-way to it, again and again, until the half is shorter than this."""
-_SAVES_A_HALF = 10.0
+_SAVES_A_HALF = 5.0
 """Or shorter than so many checkpoints take to write, since each move writes one."""
 
 
