@@ -252,8 +252,9 @@ class Recipe(Table):
     @model_validator(mode="after")
     def _tokenizer_comes_with_init(self) -> Recipe:
         given = sorted(self.tokenizer.model_fields_set & {"type", "vocab_size", "cased"})
-        if self.pretrain.init and given:
-            raise ValueError(f"tokenizer.{given[0]} cannot be chosen with pretrain.init, which has its own")
+        for name, named in (("pretrain.init", self.pretrain.init), ("tokenizer.path", self.tokenizer.path)):
+            if named and given:
+                raise ValueError(f"tokenizer.{given[0]} cannot be chosen with {name}, which has its own")
         return self
 
 

@@ -131,6 +131,12 @@ _SHORT = {
 }
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out; torch has no class of its own for that on CPUs."""
+    words = ("out of memory", "allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(some in str(error) for some in words)
+
+
 def from_os_error(error: OSError) -> MlmctlError:
     """The `MlmctlError` that says in one line what the operating system refused."""
     name = error.filename

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .errors import ResourceError, UsageError, one_line
+from .errors import MlmctlError, ResourceError, UsageError, one_line
 
 PREFIX = "hf:"
 FILES = (
@@ -62,6 +62,8 @@ def _fetched(name: str) -> Path:
         raise UsageError("usage.no-model", found, where=where, hint=hint) from None
     except errors.RepositoryNotFoundError:
         raise UsageError("usage.no-model", "is not on the hub, or not public", where=where) from None
+    except MlmctlError:  # a signal
+        raise
     except Exception as error:  # whatever the HTTP library of this version of the hub's client raises
         raise ResourceError(
             "resource.hub",

@@ -107,16 +107,24 @@ def check_writable(path: Path) -> None:
         raise ResourceError("resource.output", "cannot be written", where=str(path), hint="name another")
 
 
-def check_space(folder: Path, needed: int) -> None:
-    """ResourceError unless `needed` bytes (and a reserve of a twentieth) are free at `folder`."""
+def check_space(folder: Path, needed: int, held: int = 0) -> None:
+    """ResourceError unless `needed` bytes (and a reserve of a twentieth) are free at `folder`.
+
+    `held` bytes of them are there already.
+    """
     free = shutil.disk_usage(folder).free
-    if free < needed * 1.05:
+    if free < needed * 1.05 - held:
         raise ResourceError(
             "resource.disk",
             f"needs {needed:,} bytes of disk, {free:,} are free",
             where=str(folder),
             hint="free some space or choose another --run folder",
         )
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of the files in a folder and below it."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def make_folder(path: Path) -> None:

@@ -254,7 +254,7 @@ def test_few_steps_do_not_say_how_fast_the_machine_is() -> None:
 
 def test_the_end_is_not_moved_where_a_checkpoint_takes_longer_than_it_is_worth() -> None:
     assert budget.settles_again(400, 1000, TIMING) == 700
-    assert budget.settles_again(400, 1000, replace(TIMING, save=20.0)) is None
+    assert budget.settles_again(400, 1000, replace(TIMING, save=30.0)) is None
 
 
 @given(

@@ -93,6 +93,9 @@ def test_fault_40_bad_questions_are_refused_or_skipped_by_a_flag(shell: Shell, t
     assert "1 of 4 questions are bad" in one_error(shell("finetune", *run), 4)
     adapted = shell("finetune", *run, "--on-bad", "skip", "--json").json
     assert (adapted["metrics"]["num_examples"], adapted["metrics"]["num_skipped"]) == (3, 1)
+    again = shell("finetune", *run, "--on-bad", "skip", "--json").json
+    assert again["stages"][-1]["status"] == "fresh"
+    assert again["warnings"] == adapted["warnings"]  # as long as the result stands
 
 
 def test_the_same_command_again_has_nothing_to_do(shell: Shell, trained: Path) -> None:
@@ -216,6 +219,16 @@ def test_fault_27_bytes_on_standard_input_that_are_not_utf8_have_their_line(
     line = one_error(shell("embed", "--run", trained), 4)
     assert "standard input, line 3" in line
     assert "byte 0xe9 is not UTF-8" in line
+
+
+def test_fault_28_a_byte_order_mark_on_standard_input_is_no_text(
+    shell: Shell, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    for mark in (b"", b"\xef\xbb\xbf"):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(mark + b'{"text": "a good day"}\n')))
+        told.append(shell("embed", "--run", trained).out)
+    assert told[0] == told[1]
 
 
 def test_the_frozen_masks_are_no_other_text(shell: Shell, trained: Path) -> None:

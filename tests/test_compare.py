@@ -59,6 +59,18 @@ def test_what_differs_is_told_and_what_is_the_same_is_not(tmp_path: Path) -> Non
     assert compare.run([one, one]).runs == [str(one), str(one)]
 
 
+def test_encoders_from_elsewhere_are_told_apart(tmp_path: Path) -> None:
+    runs = []
+    for name, inside in (("a", False), ("b", False), ("c", True)):
+        header = Header("finetune/sentiment", {"seed": 0}, {"pretrain": 64 * name})
+        with publish(tmp_path / name / "finetune/sentiment", header) as draft:
+            draft.details.update(reads={"pretrain": "pretrain" if inside else str(tmp_path / name)})
+        runs.append(tmp_path / name)
+    told = [(each.name, each.values) for each in compare.run(runs[:2]).settings]
+    assert told == [("pretrain", ["a" * 12, "b" * 12])]
+    assert compare.run([runs[2], runs[2]]).settings == []
+
+
 def test_metrics_have_intervals_and_a_difference_from_the_first(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / name) for name in "abcd"]
     for run, num_right, size in zip(runs[:3], (340, 280, 240), (400, 400, 300), strict=True):

@@ -19,6 +19,7 @@ from mlmctl.commands.curve import points
 from mlmctl.config import FinetuneConfig, RuntimeConfig
 from mlmctl.errors import InterruptedRun
 from mlmctl.events import silent
+from mlmctl.measure import efficiency
 from mlmctl.measure.efficiency import Worth, equivalent, worth
 from mlmctl.tasks.adapted import TASKS
 from mlmctl.tasks.labelled import Labelled
@@ -66,10 +67,25 @@ def test_the_interval_holds_the_spread_of_the_seeds() -> None:
     others = [[0.5], [0.6], [0.7], [0.8]]
     alone = worth(COUNTS, [[0.6]] * 4, others, 1)
     assert (alone.low, alone.equivalent, alone.high) == pytest.approx((32, 32, 32))
-    spread = worth(COUNTS, [[0.6]] * 3 + [[0.5, 0.7]], others, 3)
-    assert spread.low == pytest.approx(8)
+    spread = worth(COUNTS, [[0.6]] * 3 + [[0.59, 0.61]], others, 3)
     assert spread.equivalent == pytest.approx(32)
-    assert spread.high == pytest.approx(128)
+    assert spread.low < equivalent(COUNTS, [0.5, 0.6, 0.7, 0.8], 0.59)
+    assert spread.high > equivalent(COUNTS, [0.5, 0.6, 0.7, 0.8], 0.61)
+    beside = worth(COUNTS, [[0.6]] * 3 + [[0.59, 0.61]], others, 2)
+    assert beside.low < 32 < beside.high  # one seed spreads as those of the number next to it do
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(efficiency, "_NUM_DRAWS", 400)
+    truth, draw = [0.5, 0.6, 0.7, 0.8], np.random.default_rng(0)
+
+    def measured(means: list[float]) -> list[list[float]]:
+        return [list(draw.normal(mean, 0.02, count)) for mean, count in zip(means, (5, 5, 3, 1), strict=True)]
+
+    found = [worth(COUNTS, measured([0.55, 0.65, 0.75, 0.85]), measured(truth), 1) for _ in range(200)]
+    covered = np.mean([each.low <= 64 <= each.high for each in found])
+    assert 0.92 <= covered <= 0.99
+    assert np.median([each.high / each.low for each in found]) < 5
 
 
 @pytest.mark.parametrize(
@@ -79,6 +95,7 @@ def test_the_interval_holds_the_spread_of_the_seeds() -> None:
         (Worth(512, 1024, 300, 2000), "cannot be ruled out"),
         (Worth(512, math.inf, 2000, math.inf), "more than all 5,000"),
         (Worth(512, 200, 100, 300), "worth nothing at 512 labels"),
+        (Worth(512, 0, 0, 300), "takes fewer than 8 labels (95 %: fewer than 8 to 300)"),
     ],
 )
 def test_the_verdict_says_what_was_found(found: Worth, words: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,16 @@ from pretrain_world import VOCAB_SIZE, make_inputs
 from stock import make_stock
 from tokenizers import Tokenizer
 
+from mlmctl.artifact import publish
 from mlmctl.commands import predict
 from mlmctl.config import EvaluateConfig, RuntimeConfig
+from mlmctl.engine.architectures import ARCHITECTURES
 from mlmctl.errors import ArtifactError, DataError, UsageError
 from mlmctl.events import Event, Note
-from mlmctl.measure import masked_lm, outcomes
+from mlmctl.manifest import Header
+from mlmctl.measure import masked_lm, outcomes, reference
 from mlmctl.stages import evaluate
+from mlmctl.stages.evaluate import masks
 from mlmctl.stages.stage import Stage
 
 
@@ -157,6 +163,36 @@ def test_an_encoder_is_evaluated_on_the_frozen_masks(masked_world: dict[str, Pat
     for name, whole in (("loss", "valid_loss"), ("accuracy", "valid_accuracy"), ("unigram_loss",) * 2):
         parts = sum(band[name] * band["num_tokens"] for band in bands) / metrics["num_masked"]
         assert parts == pytest.approx(metrics[whole], abs=1e-6)
+
+
+def test_reference_runs_are_read_between_and_not_beyond() -> None:
+    for preset, runs in reference.RUNS.items():
+        assert runs == tuple(sorted(runs))
+        for tokens, gain in runs:
+            assert reference.reference_loss(preset, tokens, 7.0) == pytest.approx(7.0 - gain)
+        (few, low), (many, high) = runs[0], runs[1]
+        between = reference.reference_loss(preset, round(math.sqrt(few * many)), 7.0)
+        assert between == pytest.approx(7.0 - (low + high) / 2, abs=1e-4)
+        assert reference.reference_loss(preset, few - 1, 7.0) is None
+        assert reference.reference_loss(preset, runs[-1][0] + 1, 7.0) is None
+    assert reference.reference_loss("base", 10_000_000, 7.0) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "inputs", "has_reference"),
+    [({}, {}, True), ({"hidden_size": 300}, {}, False), ({}, {"init": "0" * 64}, False)],
+)
+def test_an_encoder_is_held_against_what_its_preset_did_elsewhere(
+    tmp_path: Path, changes: dict[str, int], inputs: dict[str, str], has_reference: bool
+) -> None:
+    shape = asdict(ARCHITECTURES["modernbert"].presets["mini"]) | changes
+    config = {"model_type": "modernbert", "vocab_size": 500, "max_position_embeddings": 512, **shape}
+    tokens, gain = reference.RUNS["mini"][1]
+    with publish(tmp_path / "pretrain", Header("pretrain", {}, inputs)) as draft:
+        (draft.path / "config.json").write_text(json.dumps(config))
+        draft.metrics["num_train_tokens"] = tokens
+    expected = {"reference_loss": pytest.approx(6.0 - gain)} if has_reference else {}
+    assert masks._reference(tmp_path / "pretrain", 6.0) == expected
 
 
 def test_tokens_are_in_the_band_of_their_frequency() -> None:

@@ -488,6 +488,39 @@ def test_fault_45_too_little_memory_is_told_before_the_first_step(
     assert "MiB of memory, 1 are free" in told
 
 
+def test_fault_45_memory_that_runs_out_elsewhere_is_told_the_same_way(shell: Shell, tmp_path: Path) -> None:
+    def build(*arguments: object, **more: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrain.World, "fresh", build)
+        asked = (
+            "pretrain",
+            write_corpus(tmp_path / "c.txt"),
+            "--run",
+            tmp_path / "run",
+            "--steps",
+            "1",
+            *SMALL,
+        )
+        told = shell(*asked, "--json")
+    assert (told.code, told.json["error"]["code"]) == (6, "resource.memory")
+
+
+def test_fault_45_the_cache_of_files_counts_as_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {
+        "proc/meminfo": "MemTotal: 9000 kB\nMemAvailable: 8000 kB\n",
+        "sys/fs/cgroup/memory.max": "4096000\n",
+        "sys/fs/cgroup/memory.current": "4000000\n",
+        "sys/fs/cgroup/memory.stat": "anon 1000000\ninactive_file 2000000\nactive_file 1000000\n",
+    }
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(machine, "Path", lambda path: tmp_path / path.lstrip("/"))
+    assert machine.available_memory() == 3_096_000
+
+
 def test_fault_46_what_has_no_deterministic_version_fails() -> None:
     runtime.prepare(RuntimeConfig(threads=1))
     assert torch.are_deterministic_algorithms_enabled()

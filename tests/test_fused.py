@@ -109,7 +109,8 @@ def test_other_models_take_the_stock_path(encoder: Any) -> None:
         )
     family = ARCHITECTURES["modernbert"]
     fields = family.configure(shape, LENGTH, IDS) | family.adjust(0.0) | {"vocab_size": VOCAB_SIZE}
-    for field, value in {"norm_bias": True, "mlp_dropout": 0.1, "hidden_activation": "relu"}.items():
+    changes = {"norm_bias": True, "mlp_dropout": 0.1, "hidden_activation": "relu", "decoder_bias": False}
+    for field, value in changes.items():
         other = family.model_class("masked_lm")(family.config({**fields, field: value}))
         assert not fused.applies(other), field
 

@@ -53,6 +53,33 @@ def test_what_had_to_be_changed_is_told_and_pins_itself(shell: Shell, tmp_path: 
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_how_the_corpus_is_read_is_remembered_without_a_tokenizer_of_its_own(
+    shell: Shell, tmp_path: Path
+) -> None:
+    modernbert(tmp_path)
+    asked = ("c.txt", "--tokenizer", ".", "--block-length", "32", "--unit", "line")
+    assert statuses(shell, *asked) == ["ran", "ran", "ran"]
+    assert statuses(shell) == ["fresh", "fresh", "fresh"]
+
+
+def test_a_pinned_tokenizer_is_not_chosen_by_its_size(shell: Shell, tmp_path: Path) -> None:
+    modernbert(tmp_path)
+    refused = shell("mask", "c.txt", "--tokenizer", ".", "--vocab-size", "100")
+    assert refused.code == 2
+    assert "tokenizer.vocab_size cannot be chosen with tokenizer.path" in refused.err
+    statuses(shell, "c.txt", "--tokenizer", ".", "--block-length", "32")
+    another = shell("tokenizer", "c.txt", "--vocab-size", "100", "--json").json  # one of its own again
+    assert (another["stages"][0]["status"], another["metrics"]["vocab_size"]) == ("ran", 100)
+
+
+def test_a_corpus_behind_a_link_is_found_again_by_its_own_name(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "c.txt").rename(tmp_path / "blob")
+    (tmp_path / "c.txt").symlink_to("blob")
+    assert statuses(shell, "c.txt", "--vocab-size", "100", "--block-length", "32") == ["ran", "ran", "ran"]
+    assert statuses(shell) == ["fresh", "fresh", "fresh"]
+    assert shell("verify").code == 0
+
+
 def test_fault_20_a_damaged_pinned_tokenizer_is_not_taken_for_another(shell: Shell, tmp_path: Path) -> None:
     roberta(tmp_path)
     shell("mask", "c.txt", "--tokenizer", ".", "--block-length", "32")

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from mlmctl.errors import ArtifactError, DataError, DivergedError, InterruptedRu
 from mlmctl.events import Evaluated, Note, Plan
 from mlmctl.signals import StopRequest
 from mlmctl.stages import pretrain
-from mlmctl.storage import sha256_file
+from mlmctl.storage import check_space, sha256_file
 from mlmctl.text.masking import IGNORED
 
 STATE = ("model.safetensors", "optimizer.safetensors", "state.json")
@@ -271,6 +272,23 @@ def test_fault_12_too_little_disk_is_said_before_the_first_step(new_run, monkeyp
     with pytest.raises(ResourceError, match="bytes of disk"):
         pretrain.run(config(), run.stage())
     assert not (run.root / "work/metrics.jsonl").exists()
+
+
+def test_fault_12_what_a_stopped_run_has_written_is_not_asked_for_again(new_run, monkeypatch) -> None:
+    run = new_run("a")
+    pretrain.run(config(steps=4), run.stage("out0"))
+    held = sum(path.stat().st_size for path in (run.root / "work").rglob("*") if path.is_file())
+    needed = []
+    monkeypatch.setattr(pretrain, "check_space", lambda folder, need, held: needed.append((need, held)))
+    pretrain.run(config(steps=8), run.stage("out1"))
+    [(need, found)] = needed
+    assert found == pytest.approx(held, rel=0.1)
+    free = int(1.05 * need - found) + 1
+    for lacking in (0, 2):
+        shortage = shutil._ntuple_diskusage(2 * free, free, free - lacking)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, found=shortage: found)
+        with pytest.raises(ResourceError) if lacking else nullcontext():
+            check_space(run.root / "work", need, held=found)
 
 
 def test_the_final_loss_is_that_of_the_dense_stock_model(whole: Run, inputs: dict[str, Path]) -> None:

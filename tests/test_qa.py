@@ -322,6 +322,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "qa"
 
 
+def test_an_encoder_with_labels_of_its_own_gets_a_head_of_two(tmp_path: Path) -> None:
+    encoder = make_encoder(tmp_path / "pretrain")
+    config = json.loads((encoder / "config.json").read_text())
+    names = {"0": "O", "1": "B-PER", "2": "I-PER"}
+    config |= {"id2label": names, "label2id": {name: int(number) for number, name in names.items()}}
+    (encoder / "config.json").write_text(json.dumps(config))
+    run_finetune(tmp_path / "qa", encoder, make_questions(tmp_path / "train.json", 20), epochs=1.0, **QA)
+    stock = AutoModelForQuestionAnswering.from_pretrained(tmp_path / "qa")
+    assert stock.config.num_labels == 2
+
+
 def test_the_files_of_an_evaluation_agree(model: Path, tmp_path: Path) -> None:
     data = make_questions(tmp_path / "test.json", 80, share_without=0.3, seed=1)
     metrics = run_evaluate(tmp_path / "out", model, data, task="qa")

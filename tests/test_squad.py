@@ -268,6 +268,16 @@ def test_a_part_of_the_questions_has_their_passages_only(tmp_path: Path) -> None
     assert part.hashes[1] == part.hashes[2]
 
 
+def test_a_part_of_the_questions_is_counted_by_itself(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"question": "q", "context": "c", "answers": []}] * 2
+    rows += [{"question": "r", "context": "c", "answers": ["c"]}]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = read(tmp_path / "d.jsonl")
+    names = ("num_unanswerable", "num_repeated", "num_skipped")
+    assert [data.facts[name] for name in names] == [2, 1, 0]
+    assert [data.take(np.array([0, 2])).facts[name] for name in names] == [1, 0, 0]
+
+
 def test_escape_sequences_in_answers_and_ids_are_not_printed(tmp_path: Path) -> None:
     bad = question("x", "\x1b[31mred", 0)
     assert "\x1b" not in str(refusal(squad_file(tmp_path / "d.json", bad)))

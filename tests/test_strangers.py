@@ -23,7 +23,7 @@ from transformers import AutoTokenizer, pipeline
 from mlmctl import hub
 from mlmctl.config import EvaluateConfig
 from mlmctl.engine import configuration, model, weights
-from mlmctl.errors import ArtifactError, MlmctlError, ResourceError, UsageError
+from mlmctl.errors import ArtifactError, InterruptedRun, MlmctlError, ResourceError, UsageError
 from mlmctl.events import silent
 from mlmctl.pipeline import evaluate_node
 from mlmctl.storage import HashCache
@@ -366,6 +366,15 @@ def test_what_the_hub_refuses_is_said_in_one_line(
     with pytest.raises(wanted, match=message) as found:
         hub.folder("hf:owner/name")
     assert "\n" not in str(found.value)
+
+
+def test_a_signal_while_a_model_is_fetched_is_no_fault_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(name: str, allow_patterns: list[str]) -> str:
+        raise InterruptedRun(2)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    with pytest.raises(InterruptedRun):
+        hub.folder("hf:owner/name")
 
 
 @pytest.mark.parametrize("task", ["mlm", "pairs", "sentiment"])

@@ -59,6 +59,20 @@ def test_fault_20_every_file_of_every_artifact_flipped_or_cut_is_found(whole: Pa
     assert set(states(run).values()) == {"ok"}
 
 
+def test_minimal_pairs_are_verified_as_one_file_or_several(whole: Path, tmp_path: Path, shell: Shell) -> None:
+    run = shutil.copytree(whole / "run", tmp_path / "run")
+    row = json.dumps({"sentence_good": "the old river", "sentence_bad": "river old the"}) + "\n"
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "blob").write_text(row)
+    (tmp_path / "sets/order.jsonl").symlink_to("../blob")
+    for number, data in enumerate((tmp_path / "sets", tmp_path / "sets/order.jsonl")):
+        asked = ("--task", "pairs", "--data", data, "--name", f"pairs-{number}", "--threads", "1")
+        assert shell("evaluate", "--run", run, *asked).code == 0
+        assert states(run)[f"evaluate/pretrain/pairs-{number} < data"] == "ok"
+    (tmp_path / "blob").write_text(2 * row)
+    assert states(run)["evaluate/pretrain/pairs-1 < data"] == "changed"
+
+
 def test_fault_20_a_damaged_file_is_named_with_exit_5(whole: Path, tmp_path: Path, shell: Shell) -> None:
     run = shutil.copytree(whole / "run", tmp_path / "run")
     (run / "pretrain/config.json").write_text("{}")

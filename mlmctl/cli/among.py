@@ -19,11 +19,11 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def join(place: Place, timeout: float) -> Team:
-    """Meet the others. ResourceError `ranks.lost` if they do not come."""
+def join(place: Place, timeout: float, device: str) -> Team:
+    """Meet the others. ResourceError `ranks.lost` if they do not come, `resource.device` if GPUs are short."""
     from ..pipeline.team import Team
 
-    return Team(place, timeout)
+    return Team(place, timeout, device)
 
 
 def lead(team: Team, function: Callable[[], None]) -> None:

@@ -102,7 +102,8 @@ def _command(given: list[str]) -> str:
 
 def _complete_force(given: list[str]) -> list[str]:
     """`--force` alone means the command's own stage; typer options cannot have an optional value."""
-    from .options import STAGES, with_stages
+    from .call import OWN, STAGES
+    from .options import with_stages
 
     if _command(given) not in with_stages:  # elsewhere it is a plain switch
         return given
@@ -111,5 +112,5 @@ def _complete_force(given: list[str]) -> list[str]:
         completed.append(word)
         following = given[place + 1] if place + 1 < len(given) else ""
         if word == "--force" and following.split("/")[0] not in STAGES:
-            completed.append("own")
+            completed.append(OWN)
     return completed

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..console import Console
 from ..engine.ranks import Place
-from ..errors import MlmctlError, from_os_error
+from ..errors import MlmctlError, UsageError, from_os_error, is_out_of_memory
 from ..signals import stop
 from . import among
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from ..recipe import Resolved
 
 SCHEMA_VERSION = 1
+STAGES = ("tokenizer", "mask", "pretrain", "finetune", "evaluate")
+OWN = "own"
+"""What `--force` without a stage is taken for: the command's own."""
 
 
 @dataclass
@@ -95,7 +98,9 @@ class Call:
             raise
         except OSError as error:
             self.fail(from_os_error(error))
-        except MemoryError:
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             hint = "a smaller --preset, or tokens_per_step"
             self.fail(MlmctlError("resource.memory", "out of memory", hint=hint), exit_code=6)
         finally:
@@ -111,7 +116,8 @@ class Call:
             raise among.refused(self.command, self.place)
         from ..config import seconds
 
-        self.team = among.join(self.place, seconds(self.resolved.recipe.runtime.rank_timeout))
+        runtime = self.resolved.recipe.runtime
+        self.team = among.join(self.place, seconds(runtime.rank_timeout), runtime.device)
         if self.team.ranks.is_first:
             among.lead(self.team, function)
         else:
@@ -185,7 +191,13 @@ class Call:
         }
 
     def _forced(self) -> set[str]:
-        return {self.command if name == "own" else name for name in self.force or ()}
+        names = {self.command if name == OWN else name for name in self.force or ()}
+        for name in names:
+            if name.split("/")[0] not in STAGES:
+                found = f"{name!r} is no stage" if name != self.command else f"{name} has several stages"
+                hint = f"--force STAGE, of {', '.join(STAGES)}"
+                raise UsageError("usage.force", found, where="--force", hint=hint)
+        return names
 
 
 def error_object(command: str, error: MlmctlError) -> dict[str, Any]:

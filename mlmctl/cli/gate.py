@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,6 +60,8 @@ def _limits(flag: str, of_recipe: Mapping[str, float], given: Sequence[str] | No
         name, _, value = each.partition("=")
         try:
             limits[name.strip()] = float(value)
+            if not math.isfinite(limits[name.strip()]):
+                raise ValueError
         except ValueError:
             message, hint = f"{each!r} is not METRIC=VALUE", f"for example {flag} accuracy=0.80"
             raise UsageError(f"usage.{flag[2:]}", message, hint=hint) from None

@@ -18,8 +18,6 @@ import typer
 
 from .call import Call
 
-STAGES = ("tokenizer", "mask", "pretrain", "finetune", "evaluate")
-
 
 @dataclass(frozen=True)
 class Flag:

@@ -23,7 +23,10 @@ app.add_typer(recipes, name="recipe", rich_help_panel=_PANEL)
 Name = Annotated[str | None, typer.Argument(metavar="[FILE|NAME]", help="A recipe file or name.")]
 
 
-@options.command(app, "run", panel=_PANEL, flags=(*options.PRETRAIN, "baseline"), stage=True)
+_EPOCHS = {"epochs": "pretrain"}
+
+
+@options.command(app, "run", panel=_PANEL, flags=(*options.PRETRAIN, "baseline"), stage=True, tables=_EPOCHS)
 def run(
     call: Call,
     corpus: Corpus = None,
@@ -32,16 +35,17 @@ def run(
     markdown: Markdown = None,
 ) -> None:
     """All five stages of a recipe; what is fresh is skipped."""
-    from ..pipeline import evaluate_node, finetune_node, pretrain_nodes
+    from ..pipeline import evaluate_node, finetune_node, measured, pretrain_nodes
 
     recipe, asked = call.adopted(), gate(call, fail_under, max_drop, markdown)
+    evaluation = measured(call.run, recipe, call.resolved.origins)
 
     def nodes(cache: Any) -> list[Node]:
         emit = call.console.emit
         made = [
             *pretrain_nodes(call.run, recipe, "pretrain", corpus or [], cache, emit, not call.dry_run),
             finetune_node(call.run, recipe.finetune, cache, emit, not call.dry_run),
-            evaluate_node(call.run, recipe.evaluate, cache, emit, not call.dry_run),
+            evaluate_node(call.run, evaluation, cache, emit, not call.dry_run),
         ]
         asked.check_target(call.run / made[-1].name)
         return made
@@ -60,7 +64,7 @@ def list_recipes(call: Call) -> None:
     call.done({"recipes": [{"name": name, "summary": summary} for name, summary in rows]})
 
 
-@options.command(recipes, "show", panel=_PANEL, flags=options.PRETRAIN)
+@options.command(recipes, "show", panel=_PANEL, flags=options.PRETRAIN, tables=_EPOCHS)
 def show_recipe(
     call: Call,
     name: Name = None,

@@ -128,6 +128,9 @@ def show(
     if reports is None:
         return
     result, last = call.report(reports), reports[-1]
+    if last.status == "fresh":  # what was warned of when it was made holds as long as it stands
+        for message in last.manifest.details.get("warnings", ()):
+            call.console.emit(Note(message, level="warning"))
     metrics = result["metrics"]
     verdict = asked.judge(last.path, metrics) if asked else None
     if not call.json:

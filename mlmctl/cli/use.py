@@ -141,4 +141,4 @@ def _lines() -> Iterator[str]:
             found = f"byte 0x{ord(line[error.start]) & 0xFF:02x} is not UTF-8"
             where, hint = f"standard input, line {number}", "save the text as UTF-8"
             raise DataError("data.encoding", found, where=where, hint=hint) from None
-        yield line.rstrip("\r\n")
+        yield (line.removeprefix("\ufeff") if number == 1 else line).rstrip("\r\n")

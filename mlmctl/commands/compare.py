@@ -106,7 +106,8 @@ def _settings(name: str, of_runs: Sequence[Manifest | None]) -> list[Setting]:
 
 def _made_from(manifest: Manifest) -> dict[str, Any]:
     """Its configuration, and of what came from outside the beginning of the fingerprint."""
-    inside = manifest.details.get("reads", {}).keys() - set(_FOREIGN)
+    reads = manifest.details.get("reads", {})
+    inside = {name for name, path in reads.items() if not Path(path).is_absolute()} - set(_FOREIGN)
     outside = {name: value[:12] for name, value in manifest.inputs.items() if name not in inside}
     return {**manifest.config, **outside}
 

@@ -122,7 +122,8 @@ def _chain(
         )
     data = manifest.details.get("data")
     if data and "data" in manifest.inputs and "://" not in data:
-        yield from _outside(f"{name} < data", manifest.inputs["data"], lambda: _data(Path(data)))
+        is_pairs = manifest.config.get("task") == "pairs"
+        yield from _outside(f"{name} < data", manifest.inputs["data"], lambda: _data(Path(data), is_pairs))
 
 
 def _outside(name: str, recorded: str | None, compute: Any) -> Iterator[Finding]:
@@ -149,6 +150,6 @@ def _model(folder: Path) -> str:
     return inputs.model(folder, HashCache(None))
 
 
-def _data(path: Path) -> str:
+def _data(path: Path, is_pairs: bool) -> str:
     cache = HashCache(None)
-    return inputs.pairs(str(path), cache).fingerprint if path.is_dir() else cache.sha256(path)
+    return inputs.pairs(str(path), cache).fingerprint if is_pairs else cache.sha256(path)

@@ -22,6 +22,7 @@ from .gradients import accumulate, agree, take_step
 from .initial import Start
 from .masked_lm import MaskedLanguageWork
 from .optimizer import Optimizer, muon_and_adamw
+from .ranks import Place
 from .runtime import Runtime
 from .sizes import Choice, Size
 from .work import Settings, Work
@@ -45,11 +46,12 @@ class Text:
     units: Units
 
 
-def preset(config: PretrainConfig, text: Text, here: Runtime, num_ranks: int = 1) -> Choice:
+def preset(config: PretrainConfig, text: Text, here: Runtime, place: Place | None = None) -> Choice:
     """What `preset auto` is for this text, length and machine; see `sizes`. Only a budget needs a clock.
 
     Of several ranks one asks, and each is taken to be as fast as it is.
     """
+    place = place or Place()
     block_length, specials = text.blocks.block_length, text.specials
     ids = {"pad": specials.pad, "cls": specials.cls, "sep": specials.sep}
     candidates = sizes.presets(config.architecture, specials.vocab_size, block_length, ids)
@@ -64,12 +66,13 @@ def preset(config: PretrainConfig, text: Text, here: Runtime, num_ranks: int = 1
         if asked is not None:
             return asked * draft.blocks_per_step * block_length
         speed = tokens_per_second(config, start(size), draft, text, here, _TRIAL_SECONDS)
-        return seconds(config.budget) * num_ranks * speed
+        return seconds(config.budget) * place.world_size * speed
 
     def fits_memory(size: Size) -> bool:
         needed = needs.estimate(start(size).make(), size.shape, draft, text.rate_start, here.num_threads)
         free = runtime.free_memory(here.device)
-        return free is None or needed.memory < free
+        num_sharing = 1 if here.device.type == "cuda" else place.local_world_size
+        return free is None or num_sharing * needed.memory < free
 
     return sizes.choose(candidates, text.num_tokens, plan.asked_length(config), tokens_in, fits_memory)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..errors import ResourceError
+from ..errors import ResourceError, is_out_of_memory
 from ..signals import StopRequest, stop
 from . import dropout, lanes
 from .lanes import Share
@@ -69,7 +69,7 @@ def accumulate(
                 with _autocast(settings), dropout.drawn(settings.seed, step, number, settings.device):
                     loss = work.loss(model, batch) / total_weight
                 share.add(torch.autograd.grad(loss, parameters, allow_unused=True))
-                share.loss += loss.detach() if settings.reads_ahead else loss.item()
+                share.loss += loss.item() if settings.device.type == "cpu" else loss.detach()
             share.num_tokens += batch["input_ids"].numel()
         return share
 
@@ -86,7 +86,8 @@ def accumulate(
     for parameter, gradient in zip(parameters, total.gradients, strict=bool(total.gradients)):
         if gradient is not None:
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-    return Done(total.loss, total.num_tokens, total.content % _WORD**2)
+    loss = total.loss if settings.reads_ahead else float(total.loss)  # where the host waits for the device
+    return Done(loss, total.num_tokens, total.content % _WORD**2)
 
 
 @contextlib.contextmanager
@@ -95,7 +96,7 @@ def _told_if_short(input_ids: Tensor, settings: Settings) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):  # torch has no class for CPUs
+        if not is_out_of_memory(error):
             raise
         rows, length = input_ids.shape
         half = max(1, rows // 2)

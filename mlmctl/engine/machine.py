@@ -50,7 +50,11 @@ def available_memory() -> int | None:
     try:
         cgroup = Path("/sys/fs/cgroup")
         limit = int((cgroup / "memory.max").read_text())
-        free = min(free, limit - int((cgroup / "memory.current").read_text()))
+        used = int((cgroup / "memory.current").read_text())
+        # Of what is used the cache of files is given back when it is needed.
+        stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        used -= int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0))
+        free = min(free, limit - used)
     except (OSError, ValueError):
         pass  # no limit ("max"), or no cgroup v2
     return max(0, free)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import ResourceError, UsageError, one_line
+from ..errors import ResourceError, UsageError, is_out_of_memory, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,11 +69,12 @@ class Ranks:
     """Where the processes of this start leave each other messages."""
 
     @classmethod
-    def join(cls, place: Place, timeout: float) -> Ranks:
-        """Meet the others where `torchrun` says.
+    def join(cls, place: Place, timeout: float, device: str = "auto") -> Ranks:
+        """Meet the others where `torchrun` says, each with a GPU of its own unless `device` is `cpu`.
 
-        ResourceError `ranks.lost` if they do not all come in `timeout` seconds, and later from every method
-        that had to wait so long, or whose partner has died.
+        ResourceError `resource.device` if there are fewer GPUs here than ranks, `ranks.lost` if they do not all
+        come in `timeout` seconds, and later from every method that had to wait so long, or whose partner has
+        died.
         """
         import torch
         import torch.distributed as dist
@@ -81,7 +82,8 @@ class Ranks:
 
         ranks = cls(place)
         backend = "gloo"
-        if torch.cuda.is_available():
+        if device != "cpu" and torch.cuda.is_available():
+            _check_gpus(place, torch.cuda.device_count())
             backend = "cpu:gloo,cuda:nccl"
             torch.cuda.set_device(place.local_rank)
         if place.local_world_size == place.world_size and sys.platform == "linux":
@@ -186,9 +188,20 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             raise lost(self.place, one_line(error)) from None
         finally:
             self.seconds += time.monotonic() - start
+
+
+def _check_gpus(place: Place, num_gpus: int) -> None:
+    if place.local_world_size > num_gpus:
+        raise ResourceError(
+            "resource.device",
+            f"{place.local_world_size} ranks on this machine want a GPU each, there are {num_gpus}",
+            hint=f"torchrun --nproc-per-node {num_gpus}, or --device cpu",
+        )
 
 
 ALONE = Ranks()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_NUM_RESAMPLES = 2000
+_NUM_DRAWS = 2000
 _LEVEL = 0.95
 _SEED = 0
 
@@ -30,8 +30,8 @@ class Worth:
     """inf where the other start never reaches the score; 0 where the fewest labels measured give it more."""
     low: float
     high: float
-    """95 % of draws from the seeds that were measured lie between; equal to `equivalent` where there is one
-    seed each."""
+    """With a confidence of 95 % the other seeds would give a number between; equal to `equivalent` where no
+    number of labels has more than one seed."""
 
 
 def equivalent(counts: Sequence[int], scores: Sequence[float], target: float) -> float:
@@ -50,13 +50,13 @@ def equivalent(counts: Sequence[int], scores: Sequence[float], target: float) ->
 def worth(counts: Sequence[int], scores: Scores, others: Scores, index: int) -> Worth:
     """What `counts[index]` labels with `scores` are worth in labels with `others`.
 
-    The interval is that of the percentile bootstrap over seeds, each number of labels by itself. With few
-    seeds it is too narrow: that of the mean of two is from one to the other, which holds the true mean in
-    half of all cases. That both starts are judged on the same finite test data is not in it.
+    The interval is that of draws of the true means of the seeds, each number of labels by itself: Student's t
+    about the mean that was measured. Seeds are few, so how widely they spread is taken from the neighbouring
+    numbers too. That both starts are judged on the same finite test data is not in it.
     """
     draws = np.random.Generator(np.random.PCG64(_SEED))
-    targets = _resampled(scores[index], draws)
-    curves = np.stack([_resampled(some, draws) for some in others], axis=1)
+    targets = _true_means(scores, index, draws)
+    curves = np.stack([_true_means(others, at, draws) for at in range(len(counts))], axis=1)
     found = np.array(
         [equivalent(counts, curve, target) for curve, target in zip(curves, targets, strict=True)]
     )
@@ -66,9 +66,23 @@ def worth(counts: Sequence[int], scores: Scores, others: Scores, index: int) -> 
     return Worth(counts[index], mean, min(float(low), mean), max(float(high), mean))
 
 
-def _resampled(scores: Sequence[float], draws: np.random.Generator) -> NDArray[np.float64]:
-    """Means of draws with replacement [num_resamples]."""
-    values = np.asarray(scores, np.float64)
-    chosen = draws.integers(0, len(values), (_NUM_RESAMPLES, len(values)))
-    means: NDArray[np.float64] = values[chosen].mean(axis=1)
+def _true_means(scores: Scores, index: int, draws: np.random.Generator) -> NDArray[np.float64]:
+    """Where the mean over all seeds may be with the `index`-th number of labels [num_draws]."""
+    measured = np.asarray(scores[index], np.float64)
+    variance, freedom = _variance(scores, index)
+    error = math.sqrt(variance / len(measured))
+    means: NDArray[np.float64] = measured.mean() + error * draws.standard_t(max(freedom, 1), _NUM_DRAWS)
     return means
+
+
+def _variance(scores: Scores, index: int) -> tuple[float, int]:
+    """(variance of the seeds, its degrees of freedom), over a number of labels and those next to it.
+
+    Over as many more to both sides as it takes to find one with two seeds; (0, 0) where there is none.
+    """
+    for reach in range(1, len(scores) + 1):
+        near = scores[max(0, index - reach) : index + reach + 1]
+        freedom = sum(len(some) - 1 for some in near)
+        if freedom:
+            return sum(float(np.var(some)) * len(some) for some in near) / freedom, freedom
+    return 0.0, 0

@@ -2,7 +2,7 @@
 
 from .adopt import adopt
 from .decisions import Decision, decide, header_of
-from .evaluations import evaluate_node
+from .evaluations import evaluate_node, measured
 from .execute import StageReport, execute, preview
 from .folders import hash_cache
 from .inputs import encoder_folder, model_folder
@@ -21,6 +21,7 @@ __all__ = [
     "finetune_node",
     "hash_cache",
     "header_of",
+    "measured",
     "model_folder",
     "pretrain_nodes",
     "preview",

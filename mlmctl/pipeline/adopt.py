@@ -19,11 +19,13 @@ from ..stages.stage import BASE
 from .nodes import POLICY_FIELDS
 
 _RECORDED_IN = {
-    "corpus": ("tokenizer",),
+    "corpus": ("mask/blocks", "tokenizer"),
     "tokenizer": ("tokenizer",),
     "mask": ("mask/blocks", "mask/policy"),
 }
-"""Table of the recipe -> the artifacts whose manifests hold its values."""
+"""Table of the recipe -> the artifacts whose manifests hold its values, the later ones in doubt. A pinned
+tokenizer does not say how the corpus is read."""
+_OF_A_NEW_ONE = {"tokenizer.type", "tokenizer.vocab_size", "tokenizer.cased"}
 
 
 def adopt(run: Path, resolved: Resolved, emit: Emit) -> Recipe:
@@ -35,8 +37,9 @@ def adopt(run: Path, resolved: Resolved, emit: Emit) -> Recipe:
     told = []
     for table, names in _RECORDED_IN.items():
         current = getattr(resolved.recipe, table)
-        recorded = _recorded(run, names)
-        if table == "tokenizer" and recorded.get("pinned"):
+        recorded = _recorded(run, table, names)
+        is_new = table == "tokenizer" and _OF_A_NEW_ONE & resolved.origins.keys()
+        if table == "tokenizer" and recorded.get("pinned") and not is_new:
             # It is a copy, so it pins itself; if it was changed, it holds what it was made from.
             base = run / "tokenizer" / BASE
             recorded = {**recorded, "path": str(base if base.is_dir() else run / "tokenizer")}
@@ -59,12 +62,14 @@ def adopt(run: Path, resolved: Resolved, emit: Emit) -> Recipe:
     return resolved.recipe.model_copy(update=tables)
 
 
-def _recorded(run: Path, names: tuple[str, ...]) -> Mapping[str, Any]:
+def _recorded(run: Path, table: str, names: tuple[str, ...]) -> Mapping[str, Any]:
     found: dict[str, Any] = {}
     for name in names:
         if (run / name / MANIFEST).exists():
             config = read_manifest(run / name).config
-            if name == "mask/blocks":  # has the `unit` of the corpus, which is another than that of masks
+            if (
+                table == "mask" and name == "mask/blocks"
+            ):  # has the `unit` of the corpus, which is another than that of masks
                 config = {field: value for field, value in config.items() if field not in POLICY_FIELDS}
             found.update(config)
     return found

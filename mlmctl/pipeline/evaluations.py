@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 from .. import hub
-from ..config import EvaluateConfig
+from ..config import EvaluateConfig, Recipe
+from ..errors import UsageError
 from ..events import Emit
 from ..stages.stage import Stage
 from ..storage import HashCache
 from . import inputs
-from .nodes import Metrics, Node, folder_name
+from .nodes import Metrics, Node, finetune_name, folder_name
 
 _CONTENT = 2
 """In every key, since the result of the same model and data changes with it: 2 has the intervals."""
@@ -31,6 +33,23 @@ def evaluate_node(
             return _on_pairs(run, config, cache)
         case _:
             return _on_examples(run, config, cache, emit, may_read)
+
+
+def measured(run: Path, recipe: Recipe, said: Container[str]) -> EvaluateConfig:
+    """What a recipe measures: where it does not say otherwise, the model that it makes.
+
+    `said` are the keys of the recipe that were given (`table.key`). UsageError if it would be measured by
+    another task than it is made for.
+    """
+    config, made = recipe.evaluate, recipe.finetune
+    if "evaluate.task" not in said:
+        config = config.model_copy(update={"task": made.task})
+    if config.model or config.task in ("mlm", "pairs"):
+        return config
+    if config.task != made.task:
+        found = f"is {config.task!r}, and the model is made for {made.task!r}"
+        raise UsageError("usage.task", found, where="evaluate.task", hint="evaluate.model names another")
+    return config.model_copy(update={"model": str(run / "finetune" / finetune_name(made))})
 
 
 def _on_masks(run: Path, config: EvaluateConfig) -> Node:

@@ -8,6 +8,7 @@ what it gave is in the spool from then on.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class Labelled:
     @property
     def origin(self) -> dict[str, Any]:
         """Where it was, for the details of a manifest."""
-        where = remote.public(self.remote) if self.remote else str(self.path.resolve())
+        where = remote.public(self.remote) if self.remote else os.path.abspath(self.path)
         return {"data": where, "built_in_data": self.built_in}
 
 
@@ -91,7 +92,8 @@ def corpus(run: Path, config: CorpusConfig, cache: HashCache, emit: Emit, may_re
         if unread:
             return Corpus((), "", paths, unread=[_spoken(path) for path in unread])
         sources = resolve(paths, run / SPOOL, emit, config.text_column)
-        kept = [str(source.path.resolve()) for source in sources]
+        # Links are kept: what one points to may have no name that says how it is read.
+        kept = [os.path.abspath(source.path) for source in sources]
         return Corpus(sources, fingerprint(sources, cache.sha256), kept)
     recorded = _recorded_corpus(run)
     if recorded is not None:

@@ -34,9 +34,9 @@ _T = TypeVar("_T")
 class Team:
     """The ranks of one command, and the store in which they leave each other messages."""
 
-    def __init__(self, place: Place, timeout: float) -> None:
-        """Meet the others. ResourceError `ranks.lost` if they do not all come in `timeout` seconds."""
-        self.ranks = Ranks.join(place, timeout)
+    def __init__(self, place: Place, timeout: float, device: str) -> None:
+        """Meet the others. ResourceError as `Ranks.join` raises it."""
+        self.ranks = Ranks.join(place, timeout, device)
         self._store = self.ranks.store
         self._timeout = timeout
         self._num_jobs = 0

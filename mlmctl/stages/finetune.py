@@ -66,7 +66,8 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
 
     watch = _Watch(adapted, examples)
     batch_size = config.batch_size or task.batch_size
-    num_lanes = lanes.most(network, machine.num_threads)
+    # Of the first rank's: how a batch is cut must be the same for all that share it.
+    num_lanes = stage.ranks.decide(lambda: lanes.most(network, machine.num_threads)) * stage.ranks.world_size
     mask_rate = task.mask_rate(len(examples.learned)) if config.mask_rate is None else config.mask_rate
     hiding = Hiding(mask_rate, vocabulary.special_ids(tokenizer.tokenizer)) if mask_rate else None
     work = WindowWork(features, task.loss, batch_size, config.seed, num_lanes, hiding)

@@ -110,7 +110,13 @@ class QuestionAnswering:
         }
 
     def head(self, settings: Settings) -> dict[str, Any]:
-        return {"num_labels": 2}
+        # Names too: an encoder that was fine-tuned before brings those of its labels, which count for more.
+        names = ("LABEL_0", "LABEL_1")
+        return {
+            "num_labels": len(names),
+            "id2label": dict(enumerate(names)),
+            "label2id": {name: number for number, name in enumerate(names)},
+        }
 
     def features(
         self,

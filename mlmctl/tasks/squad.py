@@ -52,7 +52,7 @@ class Questions:
     def take(self, numbers: NDArray[np.int64]) -> Questions:
         """The questions of these numbers (from 0), in this order, with the passages they are about."""
         used, context_of = np.unique(self.context_of[numbers], return_inverse=True)
-        return replace(
+        taken = replace(
             self,
             ids=[self.ids[n] for n in numbers],
             questions=[self.questions[n] for n in numbers],
@@ -60,6 +60,12 @@ class Questions:
             context_of=context_of.astype(np.int64),
             answers=[self.answers[n] for n in numbers],
         )
+        return taken.counted(self.facts)
+
+    def counted(self, facts: Mapping[str, Any]) -> Questions:
+        """The same with `facts` of the file they were read from, and what is counted among themselves."""
+        num_unanswerable = int((~self.is_answerable).sum())
+        return replace(self, facts={**facts, "num_unanswerable": num_unanswerable, **_repetitions(self)})
 
     @property
     def is_answerable(self) -> NDArray[np.bool_]:
@@ -177,16 +183,13 @@ class Reader:
             np.array(self._context_of, dtype=np.int64),
             self._answers,
         )
-        return replace(
-            data,
-            facts={
-                "num_unanswerable": int((~data.is_answerable).sum()),
+        return data.counted(
+            {
                 "num_skipped": self.faults.total(),
                 "num_offsets_repaired": self.offsets["repaired"],
                 "num_offsets_in_bytes": self.offsets["bytes"],
-                **_repetitions(data),
                 "skipped": dict(sorted(self.faults.items())),
-            },
+            }
         )
 
 

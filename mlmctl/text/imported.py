@@ -15,7 +15,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from ..errors import ArtifactError
+from ..errors import ArtifactError, MlmctlError
 from .pieces import kinds
 
 MAX_BYTES = 2**26
@@ -73,7 +73,7 @@ def library(where: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if isinstance(error, OSError) or not (
+        if isinstance(error, OSError | MlmctlError) or not (
             isinstance(error, Exception) or type(error).__name__ == "PanicException"
         ):
             raise

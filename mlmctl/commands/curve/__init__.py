@@ -107,8 +107,8 @@ def verdict(worths: Sequence[efficiency.Worth], corpus: str, most: int) -> str:
     start, beyond = f"pretraining on {corpus}", f"more than all {most:,}"
 
     def shown(number: float) -> str:
-        if number < 10:
-            return "fewer than ten"
+        if number < worths[0].labels:
+            return f"fewer than {worths[0].labels:,}"
         return beyond if math.isinf(number) else f"{_rounded(number):,}"
 
     interval = f"95 %: {shown(at.low)} to {shown(at.high)}"

@@ -1,5 +1,7 @@
 """An encoder on the frozen validation masks: loss and accuracy, and what guessing by frequency would get.
 
+`reference_loss` is what the encoder would have if it had learned as much as its preset did on a known text.
+
 `bits_per_byte` is the loss times the tokens of a byte of the validation text, so that tokenizers can be
 compared on one text. All else is of tokens, of which another vocabulary has others.
 
@@ -9,6 +11,7 @@ Reads: `pretrain`, `mask/policy`, `mask/blocks`
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,11 @@ import torch
 from numpy.typing import NDArray
 
 from ...config import EvaluateConfig
-from ...engine import evaluate_mlm
+from ...engine import configuration, evaluate_mlm
+from ...engine.architectures import ARCHITECTURES
 from ...errors import ArtifactError
-from ...measure import masked_lm
+from ...manifest import MANIFEST, read_manifest
+from ...measure import masked_lm, reference
 from ...tasks.pretrained import open_pretrained
 from ...tasks.task import Report
 from ...text import vocabulary
@@ -48,6 +53,7 @@ def measure(config: EvaluateConfig, stage: Stage, device: torch.device) -> Repor
         "valid_loss": total.loss,
         "valid_accuracy": total.accuracy,
         **frozen.baselines,
+        **_reference(encoder, unigram_loss),
         "bits_per_byte": masked_lm.bits_per_byte(total.loss, num_tokens, num_bytes),
         "unigram_bits_per_byte": masked_lm.bits_per_byte(unigram_loss, num_tokens, num_bytes),
         "mask_rate": VALID_RATE,
@@ -57,6 +63,22 @@ def measure(config: EvaluateConfig, stage: Stage, device: torch.device) -> Repor
     }
     predictions = _of_blocks(frozen, rows, nll, is_hit, num_bytes / max(num_tokens, 1))
     return Report(metrics, headline="valid_loss", predictions=predictions)
+
+
+def _reference(encoder: Path, unigram_loss: float) -> dict[str, float]:
+    """`reference_loss`, for an encoder that `pretrain` made from nothing at the shape of a preset."""
+    if not (encoder / MANIFEST).is_file():
+        return {}
+    manifest = read_manifest(encoder)
+    family, fields = configuration.fields(encoder)
+    if family is not ARCHITECTURES["modernbert"] or "init" in manifest.inputs:
+        return {}
+    for preset, shape in family.presets.items():
+        if asdict(shape).items() <= fields.items():
+            tokens = int(manifest.metrics.get("num_train_tokens", 0))
+            found = reference.reference_loss(preset, tokens, unigram_loss)
+            return {} if found is None else {"reference_loss": found}
+    return {}
 
 
 def _of_blocks(

@@ -13,7 +13,7 @@ from ...config import CorpusConfig, MaskConfig
 from ...engine.machine import num_threads
 from ...events import Emit, Event, Note
 from ...json_files import indented
-from ...storage import check_space, sha256_file
+from ...storage import check_space, folder_size, sha256_file
 from ...text import ahead, near_duplicates, parts, splitting, vocabulary, workers
 from ...text.blocks import UNIGRAMS, id_dtype
 from ...text.corpus import Source, text_bytes
@@ -33,7 +33,8 @@ def run_blocks(config: MaskConfig, corpus: CorpusConfig, stage: Stage) -> dict[s
     are about to be replaced, if they were made with the same tokenizer, give their parts back. Further ranks
     make parts ahead (`help_with_blocks`).
     """
-    check_space(stage.work, _bytes_needed(stage.sources, bool(config.near_duplicates)))
+    needed = _bytes_needed(stage.sources, bool(config.near_duplicates))
+    check_space(stage.work, needed, held=folder_size(stage.work))
     signed_by = near_duplicates.method() if config.near_duplicates else ""
     tokenizer = stage.inputs["tokenizer"]
     encoder = Encoder(vocabulary.load(tokenizer))

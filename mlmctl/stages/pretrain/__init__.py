@@ -30,7 +30,7 @@ from ...engine.optimizer import Optimizer
 from ...engine.ranks import Ranks
 from ...events import Note, Plan
 from ...signals import stop
-from ...storage import check_space
+from ...storage import check_space, folder_size
 from ...text import vocabulary
 from ...text.blocks import Blocks
 from ...text.policy import Policy
@@ -195,10 +195,11 @@ def _tell_plan(world: World, encoder: PreTrainedModel, chosen: plan.Plan) -> Non
     ]
     world.stage.emit(Plan("pretrain", [row for row in rows if row[1]]))
     free = machine.available_memory() if world.runtime.device.type == "cpu" else None
-    if free is not None and free < needed.memory:
-        found = f"needs about {needed.memory / 2**20:,.0f} MiB of memory, {free / 2**20:,.0f} are free"
+    memory = needed.memory * ranks.place.local_world_size
+    if free is not None and free < memory:
+        found = f"needs about {memory / 2**20:,.0f} MiB of memory, {free / 2**20:,.0f} are free"
         world.stage.emit(Note(f"{found}: a smaller --preset or pretrain.tokens_per_step", "warning"))
-    check_space(world.stage.work, needed.disk)
+    check_space(world.stage.work, needed.disk, held=folder_size(world.stage.work))
 
 
 def _write(stage: Stage, encoder: PreTrainedModel) -> None:

@@ -16,7 +16,7 @@ from ...engine.initial import Start
 from ...engine.loop import Settings, Trained
 from ...engine.masked_lm import MaskedLanguageWork
 from ...engine.optimizer import Optimizer, muon_and_adamw
-from ...engine.ranks import Ranks
+from ...engine.ranks import Place, Ranks
 from ...engine.sizes import Choice
 from ...events import Note
 from ...text.blocks import Blocks
@@ -164,18 +164,22 @@ def _chosen_by_the_first(
     config: PretrainConfig, blocks: Blocks, policy: Policy, machine: runtime.Runtime, ranks: Ranks
 ) -> Choice:
     def choose() -> dict[str, Any]:
-        return asdict(chosen_preset(config, blocks, policy, machine, ranks.world_size))
+        return asdict(chosen_preset(config, blocks, policy, machine, ranks.place))
 
     return Choice(**ranks.decide(choose))
 
 
 def chosen_preset(
-    config: PretrainConfig, blocks: Blocks, policy: Policy, machine: runtime.Runtime, num_ranks: int = 1
+    config: PretrainConfig,
+    blocks: Blocks,
+    policy: Policy,
+    machine: runtime.Runtime,
+    place: Place | None = None,
 ) -> Choice:
     """What `preset auto` is for this text, length and machine."""
     num_tokens, rates = blocks.num_blocks * blocks.block_length, (policy.rate_start, policy.rate_end)
     text = calibrate.Text(blocks, num_tokens, blocks.specials, *rates, policy.units)
-    return calibrate.preset(config, text, machine, num_ranks)
+    return calibrate.preset(config, text, machine, place)
 
 
 def _start(config: PretrainConfig, stage: Stage, blocks: Blocks, device: torch.device) -> Start:
