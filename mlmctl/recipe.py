@@ -205,7 +205,8 @@ def _validate(tables: Mapping[str, Any], where: str | None) -> Recipe:
             close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(known)
             raise UsageError("recipe.unknown-key", f"unknown key {place!r}", where=where, hint=hint) from None
-        found = f"{place}: {first['msg'].removeprefix('Value error, ')}"
+        said = first["msg"].removeprefix("Value error, ")
+        found = f"{place}: {said}" if place else said  # a rule between tables has no place
         if "input" in first and not isinstance(first["input"], dict):
             found += f", not {_shown(first['input'])!r}"
         raise UsageError("recipe.value", found, where=where) from None

@@ -20,7 +20,7 @@ def is_first() -> bool:
 
 
 def join(place: Place, timeout: float, device: str) -> Team:
-    """Meet the others. ResourceError `ranks.lost` if they do not come, `resource.device` if GPUs are short."""
+    """Meet the others. ResourceError `ranks.lost` if they do not come, `resource.device` without GPUs."""
     from ..pipeline.team import Team
 
     return Team(place, timeout, device)

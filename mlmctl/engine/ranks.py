@@ -72,9 +72,9 @@ class Ranks:
     def join(cls, place: Place, timeout: float, device: str = "auto") -> Ranks:
         """Meet the others where `torchrun` says, each with a GPU of its own unless `device` is `cpu`.
 
-        ResourceError `resource.device` if there are fewer GPUs here than ranks, `ranks.lost` if they do not all
-        come in `timeout` seconds, and later from every method that had to wait so long, or whose partner has
-        died.
+        ResourceError `resource.device` if there are fewer GPUs here than ranks, `ranks.lost` if they do not
+        all come in `timeout` seconds, and later from every method that had to wait so long, or whose partner
+        has died.
         """
         import torch
         import torch.distributed as dist
