@@ -143,7 +143,8 @@ def test_fault_33_copies_across_the_split_are_removed_and_told(shell: Shell) -> 
     told = shell("mask", "c.txt", *STAGE, "--run", "c", "--json").json
     assert any("20 of 60 documents (33.3%) are duplicates" in message for message in told["warnings"])
     assert told["metrics"]["num_duplicates"] == 20
-    shell("mask", "once.txt", *STAGE, "--tokenizer", "c/tokenizer", "--run", "once")
+    again = shell("mask", "once.txt", *STAGE[2:], "--tokenizer", "c/tokenizer", "--run", "once")
+    assert again.code == 0, again.err
     assert blocks("c") == blocks("once")
 
 

@@ -56,6 +56,7 @@ def accumulate(
     total_weight = max(work.total_weight(step), 1e-8)  # nothing masked at all: loss 0, not 0/0
     numbers = range(settings.ranks.rank, work.num_micro_batches(step), settings.ranks.world_size)
     parameters = _trained(model)
+    is_here = settings.device.type == "cpu" and not settings.reads_ahead
 
     def lane(numbers: range) -> Share | None:
         share = Share()
@@ -69,7 +70,7 @@ def accumulate(
                 with _autocast(settings), dropout.drawn(settings.seed, step, number, settings.device):
                     loss = work.loss(model, batch) / total_weight
                 share.add(torch.autograd.grad(loss, parameters, allow_unused=True))
-                share.loss += loss.item() if settings.device.type == "cpu" else loss.detach()
+                share.loss += loss.item() if is_here else loss.detach()
             share.num_tokens += batch["input_ids"].numel()
         return share
 
