@@ -165,7 +165,7 @@ def test_an_encoder_is_evaluated_on_the_frozen_masks(masked_world: dict[str, Pat
         assert parts == pytest.approx(metrics[whole], abs=1e-6)
 
 
-def test_reference_runs_are_read_between_and_not_beyond() -> None:
+def test_reference_runs_are_read_between_and_not_before() -> None:
     for preset, runs in reference.RUNS.items():
         assert runs == tuple(sorted(runs))
         for tokens, gain in runs:
@@ -174,7 +174,7 @@ def test_reference_runs_are_read_between_and_not_beyond() -> None:
         between = reference.reference_loss(preset, round(math.sqrt(few * many)), 7.0)
         assert between == pytest.approx(7.0 - (low + high) / 2, abs=1e-4)
         assert reference.reference_loss(preset, few - 1, 7.0) is None
-        assert reference.reference_loss(preset, runs[-1][0] + 1, 7.0) is None
+        assert reference.reference_loss(preset, 2 * runs[-1][0], 7.0) == pytest.approx(7.0 - runs[-1][1])
     assert reference.reference_loss("base", 10_000_000, 7.0) is None
 
 

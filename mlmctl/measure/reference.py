@@ -29,10 +29,11 @@ reviews in English, vocabulary 8,192, blocks of 128, the defaults of `pretrain`.
 def reference_loss(preset: str, num_train_tokens: int, unigram_loss: float) -> float | None:
     """The loss on a text with this unigram loss (nats) if as much were learned as on the known one.
 
-    Between two runs linear in the logarithm of the tokens; None for other presets and numbers of tokens.
+    Between two runs linear in the logarithm of the tokens, after the longest one as it was there: then less
+    than it should be. None for fewer tokens than the shortest had, and for other presets.
     """
     runs = RUNS.get(preset, ())
-    if not runs or not runs[0][0] <= num_train_tokens <= runs[-1][0]:
+    if not runs or num_train_tokens < runs[0][0]:
         return None
     tokens, gains = np.array(runs).T
     return unigram_loss - float(np.interp(np.log(num_train_tokens), np.log(tokens), gains))
