@@ -116,7 +116,7 @@ def check_space(folder: Path, needed: int, held: int = 0) -> None:
     if free < needed * 1.05 - held:
         raise ResourceError(
             "resource.disk",
-            f"needs {needed:,} bytes of disk, {free:,} are free",
+            f"needs {needed - held:,} bytes of disk, {free:,} are free",
             where=str(folder),
             hint="free some space or choose another --run folder",
         )

@@ -22,7 +22,7 @@ from .gradients import accumulate, agree, take_step
 from .initial import Start
 from .masked_lm import MaskedLanguageWork
 from .optimizer import Optimizer, muon_and_adamw
-from .ranks import Place
+from .ranks import ALONE, Place
 from .runtime import Runtime
 from .sizes import Choice, Size
 from .work import Settings, Work
@@ -46,12 +46,11 @@ class Text:
     units: Units
 
 
-def preset(config: PretrainConfig, text: Text, here: Runtime, place: Place | None = None) -> Choice:
+def preset(config: PretrainConfig, text: Text, here: Runtime, place: Place = ALONE.place) -> Choice:
     """What `preset auto` is for this text, length and machine; see `sizes`. Only a budget needs a clock.
 
     Of several ranks one asks, and each is taken to be as fast as it is.
     """
-    place = place or Place()
     block_length, specials = text.blocks.block_length, text.specials
     ids = {"pad": specials.pad, "cls": specials.cls, "sep": specials.sep}
     candidates = sizes.presets(config.architecture, specials.vocab_size, block_length, ids)

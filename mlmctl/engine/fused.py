@@ -39,9 +39,9 @@ def applies(model: nn.Module) -> bool:
         for module in model.base_model.modules()  # type: ignore[union-attr]
     )
     is_full = set(getattr(config, "layer_types", None) or ()) == {"full_attention"}
-    has_bias = has_bias or not getattr(config, "decoder_bias", True)
-    is_stock = config.hidden_activation == "gelu" and _inverse_frequencies(model.base_model) is not None
-    return is_stock and is_full and not has_bias and not has_dropout
+    is_stock = config.hidden_activation == "gelu" and getattr(config, "decoder_bias", True)
+    is_rotary = _inverse_frequencies(model.base_model) is not None
+    return is_stock and is_rotary and is_full and not has_bias and not has_dropout
 
 
 def hidden_states(model: Any, batch: Mapping[str, Tensor]) -> Tensor:

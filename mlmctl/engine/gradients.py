@@ -56,6 +56,7 @@ def accumulate(
     total_weight = max(work.total_weight(step), 1e-8)  # nothing masked at all: loss 0, not 0/0
     numbers = range(settings.ranks.rank, work.num_micro_batches(step), settings.ranks.world_size)
     parameters = _trained(model)
+    # In float64 where that costs no wait; a GPU is asked once a step, by `agree`, or not at all.
     is_here = settings.device.type == "cpu" and not settings.reads_ahead
 
     def lane(numbers: range) -> Share | None:

@@ -16,7 +16,7 @@ from ...engine.initial import Start
 from ...engine.loop import Settings, Trained
 from ...engine.masked_lm import MaskedLanguageWork
 from ...engine.optimizer import Optimizer, muon_and_adamw
-from ...engine.ranks import Place, Ranks
+from ...engine.ranks import ALONE, Place, Ranks
 from ...engine.sizes import Choice
 from ...events import Note
 from ...text.blocks import Blocks
@@ -174,7 +174,7 @@ def chosen_preset(
     blocks: Blocks,
     policy: Policy,
     machine: runtime.Runtime,
-    place: Place | None = None,
+    place: Place = ALONE.place,
 ) -> Choice:
     """What `preset auto` is for this text, length and machine."""
     num_tokens, rates = blocks.num_blocks * blocks.block_length, (policy.rate_start, policy.rate_end)
