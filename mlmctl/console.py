@@ -147,7 +147,10 @@ class Console:
     def _draw(self, event: events.Progress) -> None:
         description = clean(f"  {event.stage}")
         if self._bar is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[detail]}"))
+            description_column, detail_column = (
+                TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[detail]}")
+            )
+            columns = (description_column, BarColumn(), detail_column)
             self._bar = ProgressBar(*columns, TimeRemainingColumn(), console=self._err, transient=True)
             self._bar.add_task(description, total=event.total, detail="")
             self._bar.start()

@@ -1,7 +1,7 @@
 """Models that others have published: `hf:OWNER/NAME` is the one way to ask for something remote.
 
 Nothing but a name that begins with `hf:` touches the network, and then only configuration, safetensors
-and tokenizer files are fetched: no code, no pickle.
+and tokenizer files are fetched, and what `mlmctl export` puts beside them: no code, no pickle.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "vocab.txt",
+    "plan.json",
+    "task.json",
 )
 """What is fetched of a repository. `vocab.txt` is only looked for, to say what is to be done about it."""
 
@@ -44,6 +46,16 @@ def folder(name: str) -> Path:
 def short_name(name: str) -> str:
     """`OWNER--NAME` for `hf:OWNER/NAME`: what can be the name of a folder."""
     return name.removeprefix(PREFIX).replace("/", "--")
+
+
+def called(folder: Path) -> str:
+    """What people call the model in a folder: its name, that of the run for a run's encoder, and that on the
+    hub for one that was fetched (into a folder called by a hash).
+    """
+    whole = folder.resolve()
+    if whole.parent.name == "snapshots":
+        return whole.parent.parent.name.removeprefix("models--")
+    return whole.parent.name if whole.name == "pretrain" else whole.name
 
 
 def _fetched(name: str) -> Path:

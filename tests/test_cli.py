@@ -14,6 +14,7 @@ from commands import SMALL, WORDS, Outcome, Shell, write_corpus
 
 from mlmctl.cli.app import _complete_force
 from mlmctl.console import Console
+from mlmctl.events import Progress
 
 RUN_KEYS = {"schema_version", "command", "status", "run", "stages", "artifacts", "metrics"}
 PRETRAIN_METRICS = {
@@ -206,6 +207,7 @@ def test_fill_and_predict_answer_line_by_line(
     filled = shell("fill", "the [MASK] sings", "--run", trained, "--top-k", "3", "--json").json
     assert len(filled["masks"][0]) == 3
     assert "no [MASK]" in one_error(shell("fill", "no hole", "--run", trained), 4)
+    assert "not valid Unicode" in one_error(shell("fill", "\udcff [MASK]", "--run", trained), 4)
     monkeypatch.setattr("sys.stdin", _stdin("a good day\na bad day\n"))
     shell("finetune", "--run", trained, "--max-examples", "8", "--epochs", "1", "-q")
     answers = [json.loads(line) for line in shell("predict", "--run", trained, "--json").out.splitlines()]
@@ -241,6 +243,16 @@ def test_the_frozen_masks_are_no_other_text(shell: Shell, trained: Path) -> None
 def test_what_data_is_called_reaches_no_terminal_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     Console().table(("label", "a\x1b]0;b\tc"), [("[/d]", "1")])
     assert capsys.readouterr().out.splitlines() == ["label\ta ]0;b c", "[/d]\t1"]
+
+
+def test_a_name_on_a_progress_bar_is_no_markup(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # of rich: standard error is taken for a terminal
+    console = Console()
+    console.emit(Progress("evaluate/a[/b]", 1, 2, "examples [old]"))
+    console.close()
+    assert "evaluate/a[/b]" in capsys.readouterr().err
 
 
 def test_embed_gives_the_same_numbers_in_every_form(

@@ -100,9 +100,11 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(monkeypatch: pytest.M
 )
 def test_the_verdict_says_what_was_found(found: Worth, words: str) -> None:
     last = Worth(900, math.inf, math.inf, math.inf)
-    sentence = curve.verdict([Worth(8, 8, 8, 8), found, last], "reviews.txt", 5000)
+    worths = [Worth(8, 8, 8, 8), found, last]
+    sentence = curve.verdict(worths, "reviews.txt", 5000, is_all=True)
     assert words in sentence
     assert "reviews.txt" in sentence
+    assert "all 5,000" not in curve.verdict(worths, "reviews.txt", 5000, is_all=False)
 
 
 # which points there are
@@ -176,6 +178,15 @@ def test_the_command_prints_a_table_and_a_sentence(tmp_path: Path, shell: Shell)
     assert shell(*given, *short, "--json").json["table"].keys() == {"pretrained", "from scratch", "TF-IDF"}
     outcome = shell(*given, "--against", tmp_path / "none")
     assert outcome.code == 2
+
+
+def test_fault_38_test_texts_that_are_trained_on_are_warned_of(tmp_path: Path, shell: Shell) -> None:
+    make_encoder(tmp_path / "run/pretrain")
+    data = make_data(tmp_path / "train.jsonl", 12)
+    given = ("curve", "--run", tmp_path / "run", "--data", data, "--test", data, "--quick", "--threads", "1")
+    outcome = shell(*given, "--set", "finetune.epochs=0.1", "--json")
+    assert outcome.json["num_trained_on"] == 12
+    assert any("12 of 12 test texts were in the training data" in each for each in outcome.json["warnings"])
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=5))

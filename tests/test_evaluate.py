@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -259,6 +260,14 @@ def test_predict_reads_json_lines_if_the_first_is_one(model: Path) -> None:
     assert error.value.where == "line 3"
     with pytest.raises(DataError, match="Unicode"):
         list(predict.run(model, ["caf\udce9"]))
+
+
+def test_predict_needs_no_manifest_of_a_model_that_was_published(model: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "task.json"):
+        shutil.copy(model / name, copy)
+    assert list(predict.run(copy, ["great film"])) == list(predict.run(model, ["great film"]))
 
 
 def test_fault_20_predict_refuses_a_damaged_model(model: Path, tmp_path: Path) -> None:

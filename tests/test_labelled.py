@@ -96,7 +96,7 @@ def test_fault_37_a_label_the_model_does_not_know_is_refused_with_its_row(tmp_pa
     assert data.labels.tolist() == [1]
 
 
-@pytest.mark.parametrize("label", ["null", "[1]", "{}", '""', '"  "', "1e999"])
+@pytest.mark.parametrize("label", ["null", "[1]", "{}", '""', '"  "', "1e999", r'"\ud800"'])
 def test_fault_37_what_is_no_label_is_refused(tmp_path: Path, label: str) -> None:
     error = refusal(tmp_path / "d.jsonl", GOOD + f'{{"text": "a", "label": {label}}}\n')
     assert "row 3" in error.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,13 @@ def test_a_pair_of_the_same_sentence_twice_is_a_tie_and_told(encoder: Path, tmp_
     metrics = measure(tmp_path / "out", encoder, path, emit=events.append)
     assert metrics["num_ties"] == 1
     assert any(isinstance(event, Note) and "1 pairs are the same" in event.message for event in events)
+
+
+def test_sets_may_be_called_by_what_is_no_text(encoder: Path, tmp_path: Path) -> None:
+    make_pairs(tmp_path / "sets" / os.fsdecode(b"caf\xe9.jsonl"), 3)
+    measure(tmp_path / "result", encoder, tmp_path / "sets")
+    rows = lines(tmp_path / "result" / "predictions.jsonl")
+    assert {row["file"] for row in rows} == {os.fsdecode(b"caf\xe9")}
 
 
 def test_shares_and_their_errors() -> None:

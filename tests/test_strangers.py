@@ -328,6 +328,7 @@ def test_a_remote_model_is_fetched_without_code_and_pickles(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert hub.folder("hf:owner/name") == tmp_path
     assert asked["name"] == "owner/name"
+    assert {"plan.json", "task.json"} <= set(asked["patterns"])  # or a published model is read as another
     from fnmatch import fnmatch
 
     published = ["config.json", "model.safetensors", "model-00001-of-00002.safetensors", "tokenizer.json"]
@@ -388,3 +389,15 @@ def test_results_of_a_remote_model_go_by_its_name(
     config = EvaluateConfig(task=task, model="hf:owner/name", data=str(tmp_path / "sets.jsonl"))
     name = evaluate_node(tmp_path / "run", config, HashCache(None), silent).name
     assert name == f"evaluate/owner--name/{'mlm' if task == 'mlm' else 'sets'}"
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("models--owner--name/snapshots/0123abcd", "owner--name"),
+        ("reviews/pretrain", "reviews"),
+        ("run/finetune/sentiment", "sentiment"),
+    ],
+)
+def test_a_model_is_called_by_a_name_that_people_know(tmp_path: Path, folder: str, name: str) -> None:
+    assert hub.called(tmp_path / folder) == name

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from commands import Shell
+from encoders import make_encoder
 
 from mlmctl.commands import verify
 from mlmctl.manifest import MANIFEST
+from mlmctl.pipeline import inputs
 
 
 @pytest.fixture
@@ -130,6 +132,16 @@ def test_fault_22_an_artifact_made_with_another_one_is_found(whole: Path, tmp_pa
     found = states(run)
     assert found["tokenizer"] == "ok"
     assert found["mask/blocks < tokenizer"] == found["pretrain < tokenizer"] == "changed"
+
+
+def test_an_encoder_of_the_run_is_of_the_run_however_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = make_encoder(tmp_path / "run/pretrain")
+    monkeypatch.chdir(tmp_path)
+    for named in (str(encoder), "run/pretrain", "run/../run/pretrain"):
+        assert inputs.encoder_folder(Path("run"), named) == Path("run/pretrain")
+    assert inputs.encoder_folder(Path("elsewhere"), str(encoder)) == encoder
 
 
 def test_damaged_checkpoints_are_found(whole: Path, tmp_path: Path) -> None:

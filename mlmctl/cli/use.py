@@ -12,7 +12,7 @@ import typer
 from ..errors import DataError
 from . import options
 from .app import app
-from .call import Call
+from .call import SCHEMA_VERSION, Call
 
 _PANEL = "Use"
 Model = Annotated[
@@ -36,7 +36,7 @@ def fill(
     folder = encoder_folder(call.run, model)
     for row in fill.run(folder, text or _lines(), top_k, call.resolved.recipe.runtime):
         if call.json:
-            call.console.json({"schema_version": 1, **row})
+            call.console.json({"schema_version": SCHEMA_VERSION, **row})
             continue
         call.console.line(row["text"])
         for number, fillings in enumerate(row["masks"], start=1):
@@ -57,7 +57,7 @@ def predict(
     folder = model_folder(call.run, model or "sentiment")
     for row in predict.run(folder, _lines(), batch_size, call.resolved.recipe.runtime):
         if call.json:
-            call.console.json({"schema_version": 1, **row})
+            call.console.json({"schema_version": SCHEMA_VERSION, **row})
         else:
             call.console.cells(_columns(row.values()))
 
@@ -99,7 +99,9 @@ def embed(
         for row in piece.astype(str).tolist():
             # A float32 in its own shortest digits: the number that a .npy file would hold.
             if call.json:
-                call.console.json({"schema_version": 1, "embedding": [float(value) for value in row]})
+                call.console.json(
+                    {"schema_version": SCHEMA_VERSION, "embedding": [float(value) for value in row]}
+                )
             else:
                 call.console.cells(row)
 
@@ -117,7 +119,7 @@ def score(
     folder, recipe = encoder_folder(call.run, model), call.resolved.recipe
     for row in score.run(folder, _lines(), recipe.evaluate.method, batch_size, recipe.runtime):
         if call.json:
-            call.console.json({"schema_version": 1, **row})
+            call.console.json({"schema_version": SCHEMA_VERSION, **row})
         else:
             values = (row["score"], row["num_tokens"], row["score_per_token"])
             call.console.cells("" if value is None else str(value) for value in values)

@@ -32,6 +32,10 @@ def run(
     tokenizer.encode_special_tokens = False  # here the mask in the text is meant
     mask = vocabulary.special_names(tokenizer)["mask"]
     for number, text in enumerate(texts, start=1):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DataError("data.bad-text", "is not valid Unicode", where=f"line {number}") from None
         inner = tokenizer.encode(text.replace(_MASK, mask), add_special_tokens=False).ids
         ids = [specials.cls, *inner, specials.sep]
         found = _fill(opened.model, tokenizer, ids, specials.mask, top_k, f"line {number}")

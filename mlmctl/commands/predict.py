@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..artifact import open_artifact
 from ..config import RuntimeConfig
 from ..engine import runtime
 from ..tasks.adapted import open_adapted
 from . import stdin
+from .encoders import check_whole
 
 
 def run(
@@ -23,7 +23,7 @@ def run(
     asks for (`stdin.rows`). At most `batch_size` of them are read before their answers are given.
     ArtifactError if `model` is not a whole fine-tuned model; DataError names a line that cannot be read.
     """
-    open_artifact(model)
+    check_whole(model)
     adapted = open_adapted(model, runtime.prepare(machine or RuntimeConfig()).device)
     rows = stdin.rows(lines, adapted.task.asks)
     while batch := list(itertools.islice(rows, batch_size)):

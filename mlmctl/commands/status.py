@@ -13,7 +13,17 @@ from ..manifest import MANIFEST, Manifest, read_manifest
 PATTERNS = ("tokenizer", "mask/blocks", "mask/policy", "pretrain", "finetune/*", "evaluate/*/*")
 """Where the artifacts of a run folder are."""
 
-_FACTS = ("vocab_size", "num_train_tokens", "valid_loss", "num_steps", "accuracy", "macro_f1", "num_examples")
+_FACTS = (
+    "vocab_size",
+    "num_train_tokens",
+    "valid_loss",
+    "num_steps",
+    "accuracy",
+    "f1",
+    "exact_match",
+    "macro_f1",
+    "num_examples",
+)
 
 
 @dataclass(frozen=True)

@@ -181,13 +181,19 @@ def encoder_folder(run: Path, named: str | None) -> Path:
     inside, path = run / "finetune" / named, Path(named)
     if "/" not in named and inside.exists():
         return _whole(inside)
-    return path if path.is_relative_to(run) else hub.folder(named)  # what is of this run may come yet
+    return _of_run(run, path) or hub.folder(named)  # what is of this run may come yet
 
 
 def model_folder(run: Path, named: str) -> Path:
     """A fine-tuned model: a name in the run folder, a folder anywhere, or `hf:OWNER/NAME`."""
     is_inside = "/" not in named and not Path(named).is_dir()
     return _whole(run / "finetune" / named) if is_inside else encoder_folder(run, named)
+
+
+def _of_run(run: Path, path: Path) -> Path | None:
+    """What lies in the run folder, as seen from it: however it was named, it moves with it."""
+    whole, root = Path(os.path.abspath(path)), Path(os.path.abspath(run))
+    return run / whole.relative_to(root) if whole.is_relative_to(root) else None
 
 
 def _whole(folder: Path) -> Path:

@@ -67,7 +67,10 @@ def text_hash(text: str) -> int:
 
 
 def canonical_label(value: Any) -> str:
-    """The one spelling of a label value; ValueError if it cannot be a label (empty, null, NaN, a list)."""
+    """The one spelling of a label value; ValueError if it cannot be a label (empty, null, NaN, a list).
+
+    UnicodeEncodeError for half a surrogate pair, which is no text.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
@@ -82,6 +85,7 @@ def canonical_label(value: Any) -> str:
     label = value.strip()
     if not label:
         raise ValueError("the label is empty")
+    label.encode()
     return str(int(label.split(".")[0])) if _INTEGER.fullmatch(label) else label
 
 
@@ -118,7 +122,7 @@ def read(
             labels.append(canonical_label(label))
             hashes.append(text_hash(text))
         except UnicodeEncodeError:
-            row.fail("data.bad-text", "the text holds half a surrogate pair")
+            row.fail("data.bad-text", "the text or its label holds half a surrogate pair")
         except ValueError as error:
             row.fail("data.bad-label", str(error))
         texts.append(text)

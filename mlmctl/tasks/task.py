@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..config import EvaluateConfig, FinetuneConfig
 from ..engine.architectures import Head
-from ..events import Emit
+from ..events import Emit, Note
 from ..text.specials import Specials
 from .features import Features
 
@@ -172,6 +172,15 @@ def hold_out_rest(task: Task, data: Data, seed: int) -> NDArray[np.int64]:
     """Held out is what a sample leaves: what is learned represents the data (a rare label stays in it)."""
     learned = task.sample(data, len(data) - num_held_out(len(data)), seed)
     return np.setdiff1d(np.arange(len(data)), learned)
+
+
+def num_trained_on(data: Data, trained_on: NDArray[np.uint64], emit: Emit) -> int:
+    """How many test examples have a text that was trained on: told as a warning, for they flatter."""
+    count = int(np.isin(data.hashes, trained_on).sum())
+    if count:
+        message = f"{count:,} of {len(data):,} test texts were in the training data: the result flatters"
+        emit(Note(message, level="warning"))
+    return count
 
 
 def num_held_out(num_examples: int, at_least: int = _HELD_OUT_FROM, share: float = _HELD_OUT_SHARE) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ... import extras
+from ... import extras, hub
 from ...config import FinetuneConfig, RuntimeConfig
 from ...errors import DataError, UsageError
 from ...events import Emit, Progress
@@ -26,9 +26,9 @@ from ...measure import efficiency
 from ...pipeline.team import Team
 from ...storage import write_file
 from ...tasks.adapted import TASKS
-from ...tasks.task import Data, Task
+from ...tasks.task import Data, Task, num_trained_on
 from . import plot, share
-from .points import HEADLINES, Measurer, Start, all_points, label_counts, num_seeds
+from .points import HEADLINES, Measurer, Start, all_points, judging, label_counts, num_seeds
 
 PRETRAINED, SCRATCH, WORDS = "pretrained", "from scratch", "TF-IDF"
 _TOLD_AT = 1_000
@@ -51,7 +51,8 @@ def run(
     With a `team` the ranks divide them.
 
     Returns what curve.json holds: `table` (rows {labels, num_seeds, mean, deviation, low, high} of each
-    start), `worth` (for each number of labels) and `verdict`, one sentence.
+    start), `worth` (for each number of labels), `num_trained_on` (test texts that are in the training data)
+    and `verdict`, one sentence.
     Raises what the stages raise; UsageError where the extra is missing.
     """
     for module in ("sklearn", "matplotlib"):
@@ -60,6 +61,8 @@ def run(
     task = TASKS[config.task]
     data = task.read(Path(config.data), config, emit)
     data = data.take(task.trainable(data))
+    judged = task.read(test, judging(config, test), emit, task.settings(data, config))
+    found_twice = num_trained_on(judged, data.hashes, emit)
     counts = [
         count
         for count in label_counts(len(data), quick)
@@ -81,7 +84,8 @@ def run(
         "corpus": _corpus(encoder),
         "table": table,
         "worth": [_finite(asdict(each)) for each in worths],
-        "verdict": verdict(worths, _corpus(encoder), counts[-1]),
+        "verdict": verdict(worths, _corpus(encoder), counts[-1], is_all=counts[-1] == len(data)),
+        "num_trained_on": found_twice,
         "seconds": round(sum(result["seconds"] for result in results), 1),
     }
     _write(folder, found, results)
@@ -98,13 +102,13 @@ def _can_be_drawn(task: Task, data: Data, count: int, seeds: int) -> bool:
     return True
 
 
-def verdict(worths: Sequence[efficiency.Worth], corpus: str, most: int) -> str:
+def verdict(worths: Sequence[efficiency.Worth], corpus: str, most: int, is_all: bool) -> str:
     """One sentence: what pretraining is worth at the number of labels nearest to 1,000.
 
-    Not at all labels there are: what more would have given is not known there.
+    Not at the `most` that were measured, all there are or not: what more would have given is not known there.
     """
     at = min(worths[:-1] or worths, key=lambda each: abs(math.log(each.labels / _TOLD_AT)))
-    start, beyond = f"pretraining on {corpus}", f"more than all {most:,}"
+    start, beyond = f"pretraining on {corpus}", f"more than {'all ' if is_all else ''}{most:,}"
 
     def shown(number: float) -> str:
         if number < worths[0].labels:
@@ -139,7 +143,7 @@ def _starts(encoder: Path, against: Sequence[Path], task: str) -> list[Start]:
         starts.append(Start(WORDS, None))
     names = {start.name for start in starts}
     for path in against:
-        name = path.resolve().name if path.resolve().name != "pretrain" else path.resolve().parent.name
+        name = hub.called(path)
         if name in names:
             raise UsageError("usage.against", f"two starts are called {name}", where=str(path))
         names.add(name)
@@ -186,7 +190,7 @@ def _corpus(encoder: Path) -> str:
             names = [Path(path).name for path in paths[:3]]
             if names:
                 return ", ".join(names) + (" and others" if len(paths) > len(names) else "")
-    return encoder.resolve().name
+    return hub.called(encoder)
 
 
 def _rounded(number: float) -> int:

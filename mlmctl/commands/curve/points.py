@@ -73,6 +73,12 @@ def num_seeds(count: int, quick: bool = False) -> int:
     return min(seeds, _QUICK_SEEDS) if quick else seeds
 
 
+def judging(config: FinetuneConfig, test: Path) -> EvaluateConfig:
+    """How test data is read: as the training data is."""
+    same = ("task", "text_column", "label_column", "tokens_column", "tags_column", "on_bad")
+    return EvaluateConfig(**{name: getattr(config, name) for name in same}, data=str(test))
+
+
 def all_points(starts: Sequence[Start], counts: Sequence[int], quick: bool = False) -> list[Point]:
     """All points, cheap ones first, so that an early look shows something of every start."""
     return [
@@ -155,9 +161,7 @@ class Measurer:
     def _by_stages(self, point: Point) -> float:
         scratch = self.folder / self.scratch
         adapt = self._finetune(point)
-        copied = {name: getattr(adapt, name) for name in ("text_column", "label_column", "tokens_column")}
-        copied |= {"tags_column": adapt.tags_column, "on_bad": adapt.on_bad, "task": self.task}
-        judge = EvaluateConfig(**copied, data=str(self.test), model=str(scratch / "finetune/model"))
+        judge = judging(adapt, self.test).model_copy(update={"model": str(scratch / "finetune/model")})
 
         def nodes(cache: HashCache) -> list[Any]:
             return [
@@ -180,4 +184,5 @@ class Measurer:
         return known not in ("", self._path(point).name)
 
     def _by_words(self, point: Point) -> float:
-        return tfidf.accuracy(self._finetune(point), self.test)
+        config = self._finetune(point)
+        return tfidf.accuracy(config, judging(config, self.test))

@@ -12,20 +12,18 @@ import numpy as np
 from ... import extras
 from ...config import EvaluateConfig, FinetuneConfig
 from ...events import silent
-from ...tasks import labelled
 from ...tasks.adapted import TASKS
 
 _WHAT = "curves"
 
 
-def accuracy(config: FinetuneConfig, test: Path) -> float:
-    """Accuracy on `test` after the very examples that fine-tuning would be given."""
+def accuracy(config: FinetuneConfig, judging: EvaluateConfig) -> float:
+    """Accuracy on what `judging` names after the very examples that fine-tuning would be given."""
     task = TASKS[config.task]
     data = task.read(Path(config.data), config, silent)
     data = data.take(task.trainable(data))
     learned = data.take(task.sample(data, config.max_examples or len(data), config.seed))
-    asked = EvaluateConfig(task=config.task, text_column=config.text_column, label_column=config.label_column)
-    judged = labelled.read(test, asked, silent, data.names)
+    judged = task.read(Path(judging.data), judging, silent, task.settings(data, config))
     text, linear, pipeline = (
         extras.load(f"sklearn.{name}", "curve", _WHAT)
         for name in ("feature_extraction.text", "linear_model", "pipeline")

@@ -7,7 +7,6 @@ Writes: evaluate/<model>/<data>/  metrics.json, predictions.jsonl, errors.jsonl
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 
 from ...config import EvaluateConfig
 from ...engine import runtime
-from ...json_files import indented
+from ...json_files import indented, json_bytes
 from ...measure import bootstrap, outcomes
 from ...tasks.task import Report
 from ..stage import Stage
@@ -49,4 +48,4 @@ def run(config: EvaluateConfig, stage: Stage) -> dict[str, Any]:
 def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     with path.open("xb") as file:
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+            file.write(json_bytes(row) + b"\n")

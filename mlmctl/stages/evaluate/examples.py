@@ -15,7 +15,7 @@ from ...config import EvaluateConfig
 from ...errors import UsageError
 from ...events import Note, Progress
 from ...tasks.adapted import TASKS, Adapted, open_adapted
-from ...tasks.task import Data, Report
+from ...tasks.task import Data, Report, num_trained_on
 from ...text.npy import open_array
 from ..stage import Stage
 
@@ -76,8 +76,4 @@ def _leakage(folder: Path, data: Data, stage: Stage) -> dict[str, int]:
         stage.emit(Note(message, level="warning"))
         return {}
     trained_on = open_array(hashes, np.dtype(np.uint64))
-    count = int(np.isin(data.hashes, trained_on).sum())
-    if count:
-        message = f"{count:,} of {len(data):,} test texts were in the training data: the result flatters"
-        stage.emit(Note(message, level="warning"))
-    return {"num_trained_on": count}
+    return {"num_trained_on": num_trained_on(data, trained_on, stage.emit)}
