@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -456,6 +459,26 @@ def test_the_quota_of_a_container_limits_the_threads(tmp_path: Path) -> None:
     (tmp_path / "cpu/cpu.cfs_quota_us").write_text("150000")
     (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000")
     assert machine._quota(tmp_path) == 1.5
+
+
+_ENCODING = """
+import os
+from tokenizers import Tokenizer, models
+from mlmctl.engine import machine
+machine.bind_tokenizers(1)
+Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).encode_batch(["a"] * 1000)
+print(len(os.listdir("/proc/self/task")))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+def test_the_threads_that_are_asked_for_are_also_those_of_the_tokenizers() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "RAYON_NUM_THREADS"}
+    environment |= {"TOKENIZERS_PARALLELISM": "true", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-c", _ENCODING], env=environment, capture_output=True, text=True, check=True
+    )
+    assert int(ended.stdout) <= 2  # this one, and one that tokenizes
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has the device")

@@ -274,6 +274,8 @@ def test_no_passage_is_on_both_sides_of_what_is_held_out() -> None:
     assert not len(TASK.hold_out(one, 0))
     two = squad.Questions(names, names, ["c", "d"], np.arange(count) % 2, [*answers[1:], ()])
     assert len(TASK.hold_out(two, 0)) == count / 2
+    uneven = squad.Questions(names, names, ["c", "d"], np.arange(count) // 800, [*answers[1:], ()])
+    assert [len(TASK.hold_out(uneven, seed)) for seed in range(4)] == [200] * 4  # never the 800
 
 
 def test_a_sample_keeps_the_share_of_unanswerable_questions() -> None:

@@ -24,6 +24,11 @@ def num_threads(config: RuntimeConfig, num_processes: int = 1) -> int:
     return min(max(1, ours // num_processes), config.threads or sys.maxsize)
 
 
+def bind_tokenizers(num_threads: int) -> None:
+    """Let the tokenizers library use so many threads; it asks once, when it first uses several."""
+    os.environ.setdefault("RAYON_NUM_THREADS", str(num_threads))
+
+
 def _quota(cgroup: Path) -> float | None:
     """CPUs' worth of time a second the container may use (cgroup v2 or v1); None if there is no limit."""
     try:

@@ -36,6 +36,7 @@ def prepare(config: RuntimeConfig, ranks: Ranks = ALONE) -> Runtime:
     num_threads = machine.num_threads(config, ranks.place.local_world_size)
     _keep_memory()
     torch.set_num_threads(num_threads)
+    machine.bind_tokenizers(num_threads)
     torch.use_deterministic_algorithms(True)
     # Filling memory that is about to be overwritten anyway costs 3 % of a step and hides no bug of ours.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -190,7 +190,9 @@ def _previous(target: Path) -> Path | None:
 
 
 def _environment(node: Node, runtime: RuntimeConfig, ranks: Ranks) -> dict[str, Any]:
+    """The facts about the machine that the manifest records; prepares this process for the node."""
     if not node.needs_torch:
+        machine.bind_tokenizers(machine.num_threads(runtime, ranks.place.local_world_size))
         return machine.facts(runtime)
     from ..engine.runtime import environment
 

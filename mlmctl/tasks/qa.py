@@ -80,13 +80,18 @@ class QuestionAnswering:
         return 0.0
 
     def hold_out(self, data: Questions, seed: int) -> NDArray[np.int64]:
-        """All questions about some passages, at least one: no passage is on both sides."""
+        """All questions about some passages: no passage is on both sides.
+
+        Where the first has more questions than are wanted, the one with the fewest, unless those are most.
+        """
         count = num_held_out(len(data), *(() if data.is_answerable.all() else (_HELD_OUT_FROM, 0.1)))
         if not count or len(data.contexts) < 2:
             return np.zeros(0, dtype=np.int64)
         order = np.random.Generator(np.random.PCG64(seed)).permutation(len(data.contexts))
-        num_questions = np.cumsum(np.bincount(data.context_of, minlength=len(order))[order])
-        chosen = order[: max(1, int(np.searchsorted(num_questions, count, side="right")))]
+        num_questions = np.bincount(data.context_of, minlength=len(order))
+        chosen = order[: int(np.searchsorted(np.cumsum(num_questions[order]), count, side="right"))]
+        if not len(chosen) and num_questions.min() <= len(data) / 2:
+            chosen = np.array([num_questions.argmin()])
         return np.flatnonzero(np.isin(data.context_of, chosen))
 
     def unlabelled(self, rows: Sequence[Mapping[str, str]]) -> Questions:
