@@ -207,10 +207,10 @@ class FinetuneConfig(Table):
         None,
         ge=0,
         description="root mean square of a layer's matrix at most, when it begins, in units of "
-        "initializer_range; 0: as it was trained; unset: 2 for an encoder of `pretrain`, 0 for others",
+        "initializer_range; 0: as it was trained; unset: by the task for one of `pretrain`, 0 for others",
     )
-    defaults: Literal[1] = Field(
-        1, description="number of the rules by which a task chooses what is unset: others, another key"
+    defaults: Literal[2] = Field(
+        2, description="number of the rules by which a task chooses what is unset: others, another key"
     )
     seed: int = Field(0, ge=0, lt=2**31)
     save_interval: Duration = _free("60s")

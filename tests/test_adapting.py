@@ -27,10 +27,13 @@ def sizes(weights: dict[str, Tensor], layers: str) -> dict[str, float]:
     }
 
 
-def begun(encoder: Path, **config: object) -> tuple[dict[str, Tensor], dict[str, float]]:
+def begun(
+    encoder: Path, num_examples: int = 100, **config: object
+) -> tuple[dict[str, Tensor], dict[str, float]]:
     """The weights with which a fine-tune begins, and the factors that it tells of."""
     asked = FinetuneConfig(task="sentiment", **config)  # type: ignore[arg-type]
-    network, report = _network(TASKS["sentiment"], encoder, asked, {"labels": ["bad", "good"]}, CPU)
+    task, settings = TASKS["sentiment"], {"labels": ["bad", "good"]}
+    network, report = _network(task, encoder, asked, settings, num_examples, CPU)
     return dict(network.named_parameters()), report["shrunk"]
 
 
@@ -62,7 +65,8 @@ def test_what_is_no_larger_than_new_weights_begins_as_it_was(tmp_path: Path) -> 
 
 def test_who_asks_for_it_gets_the_layers_as_they_were_trained_or_smaller_ones(tmp_path: Path) -> None:
     encoder = make_encoder(tmp_path / "pretrain", scale=8.0)
-    assert begun(encoder)[1]
+    few, many = (max(sizes(begun(encoder, count)[0], "layers.").values()) for count in (100, 50_000))
+    assert (few, many) == pytest.approx((0.04, 0.08), rel=1e-4)
     assert begun(encoder, shrink_to=0.0)[1] == {}
     assert begun(encoder, from_scratch=True)[1] == {}
     (encoder / "plan.json").unlink()
@@ -74,17 +78,17 @@ def test_who_asks_for_it_gets_the_layers_as_they_were_trained_or_smaller_ones(tm
 def test_rules_for_what_is_unset_are_numbered() -> None:
     """Else a changed rule would take what an old one made for its own: count `finetune.defaults` up."""
     found = {
-        name: [(task.epochs(n), round(task.mask_rate(n), 4)) for n in (100, 3_000, 50_000)]
+        name: [(task.epochs(n), round(task.mask_rate(n), 4), task.shrink_to(n)) for n in (100, 3_000, 50_000)]
         for name, task in TASKS.items()
     }
     fixed = {name: (task.learning_rate, task.batch_size, task.zero_output) for name, task in TASKS.items()}
-    classify = [(30.0, 0.3), (7.0, 0.2), (3.0, 0.012)]
-    assert FinetuneConfig().defaults == 1
+    classify = [(30.0, 0.3, 2.0), (7.0, 0.2, 2.0), (3.0, 0.012, 4.0)]
+    assert FinetuneConfig().defaults == 2
     assert found == {
         "sentiment": classify,
         "classify": classify,
-        "tags": [(30.0, 0.0), (7.0, 0.0), (3.0, 0.0)],
-        "qa": [(3.0, 0.0), (1.0, 0.0), (1.0, 0.0)],
+        "tags": [(30.0, 0.0, 2.0), (7.0, 0.0, 2.0), (3.0, 0.0, 2.0)],
+        "qa": [(3.0, 0.0, 2.0), (1.0, 0.0, 2.0), (1.0, 0.0, 2.0)],
     }
     assert fixed == {
         "sentiment": (3e-4, 32, True),

@@ -164,7 +164,7 @@ def test_a_new_output_layer_begins_at_zero_and_one_that_was_trained_does_not(
     settings = {"labels": ["bad", "good"]}
 
     def output(folder: Path) -> dict[str, torch.Tensor]:
-        network, _ = _network(TASKS["sentiment"], folder, config, settings, torch.device("cpu"))
+        network, _ = _network(TASKS["sentiment"], folder, config, settings, 100, torch.device("cpu"))
         return {name: tensor for name, tensor in network.state_dict().items() if "classifier" in name}
 
     assert all(not tensor.any() for tensor in output(encoder).values())

@@ -39,8 +39,6 @@ _MOST_WATCHED = 500
 _WARMUP_SHARE = 0.1
 _MAX_GRAD_NORM = 1.0
 _EVALUATION_BATCH = 64
-_SHRINK_TO = 2.0
-"""What Muon's matrices are shrunk to; those of encoders made elsewhere know more than ours, and stay."""
 
 
 def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
@@ -57,7 +55,7 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
     )
     examples = _choose(task, task.read(stage.data, config, stage.emit), config)
     settings = task.settings(examples.all, config)
-    network, report = _network(task, encoder, config, settings, machine.device)
+    network, report = _network(task, encoder, config, settings, len(examples.learned), machine.device)
     fused.install(network)
     tokenizer = vocabulary.fitted(encoder)
     adapted = Adapted(task, settings, network, tokenizer.tokenizer, _window_length(encoder, config))
@@ -148,7 +146,12 @@ def _choose(task: Task, data: Data, config: FinetuneConfig) -> _Examples:
 
 
 def _network(
-    task: Task, encoder: Path, config: FinetuneConfig, settings: Mapping[str, Any], device: torch.device
+    task: Task,
+    encoder: Path,
+    config: FinetuneConfig,
+    settings: Mapping[str, Any],
+    num_examples: int,
+    device: torch.device,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The model with its head, and the load report: what came from the encoder and what is new."""
     head = task.head(settings)
@@ -162,8 +165,8 @@ def _network(
     if task.zero_output:
         adapting.zero_output(network, report["new"])
     shrink_to = config.shrink_to
-    if shrink_to is None:
-        shrink_to = _SHRINK_TO if plan.is_ours(encoder) else 0.0
+    if shrink_to is None:  # the layers of encoders made elsewhere know more than ours, and stay
+        shrink_to = task.shrink_to(num_examples) if plan.is_ours(encoder) else 0.0
     report["shrunk"] = adapting.shrink_layers(network, shrink_to) if shrink_to else {}
     return network, {"from_scratch": config.from_scratch, **report}
 

@@ -6,6 +6,7 @@ pipeline answers with the same names. A text of several windows gets the mean of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from . import labelled
 from .features import Features, windows
 from .inference import over_windows
 from .labelled import Labelled
-from .task import Report, Settings, Tuned, hold_out_rest, usual_epochs
+from .task import USUAL_SHRINK_TO, Report, Settings, Tuned, hold_out_rest, usual_epochs
 
 _NUM_ERRORS = 50
 _DECIMALS = 4  # of probabilities: what threads and padding cannot change
@@ -73,6 +74,10 @@ class Classification:
     def mask_rate(self, num_examples: int) -> float:
         """0.3 up to 2,000 examples, then less and less: few are learned by heart, many are not."""
         return 0.3 * min(1.0, 2000 / max(num_examples, 1))
+
+    def shrink_to(self, num_examples: int) -> float:
+        """2 up to 12,500 examples, 4 for 50,000: many can make use of more of what the layers know."""
+        return USUAL_SHRINK_TO * math.sqrt(max(1.0, num_examples / 12_500))
 
     def hold_out(self, data: Labelled, seed: int) -> NDArray[np.int64]:
         return hold_out_rest(self, data, seed)

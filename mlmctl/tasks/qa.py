@@ -26,7 +26,7 @@ from . import labelled, passages, squad
 from .features import Features
 from .spans import Candidate, candidates, log_probabilities
 from .squad import Questions
-from .task import Report, Settings, Tuned, num_held_out
+from .task import USUAL_SHRINK_TO, Report, Settings, Tuned, num_held_out
 
 _NUM_ERRORS = 50
 _DECIMALS = 4  # of probabilities: what threads and padding cannot change
@@ -78,6 +78,9 @@ class QuestionAnswering:
 
     def mask_rate(self, num_examples: int) -> float:
         return 0.0
+
+    def shrink_to(self, num_examples: int) -> float:
+        return USUAL_SHRINK_TO
 
     def hold_out(self, data: Questions, seed: int) -> NDArray[np.int64]:
         """All questions about some passages: no passage is on both sides.

@@ -30,7 +30,7 @@ from . import tagged
 from .features import Features
 from .inference import over_tokens
 from .tagged import Tagged
-from .task import Report, Settings, Tuned, hold_out_rest, usual_epochs
+from .task import USUAL_SHRINK_TO, Report, Settings, Tuned, hold_out_rest, usual_epochs
 from .word_windows import word_windows
 
 _LEARNING_RATE = 1e-3
@@ -86,6 +86,9 @@ class Tagging:
 
     def mask_rate(self, num_examples: int) -> float:
         return 0.0
+
+    def shrink_to(self, num_examples: int) -> float:
+        return USUAL_SHRINK_TO
 
     def hold_out(self, data: Tagged, seed: int) -> NDArray[np.int64]:
         return hold_out_rest(self, data, seed)

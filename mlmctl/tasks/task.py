@@ -111,6 +111,10 @@ class Task(Protocol):
         """Share of the tokens masked in training, where none is asked for."""
         ...
 
+    def shrink_to(self, num_examples: int) -> float:
+        """How large the matrices of an encoder of ours are at most when it begins (decision 0034)."""
+        ...
+
     def hold_out(self, data: Any, seed: int) -> NDArray[np.int64]:
         """Numbers (ascending) of the examples kept out of training, to watch it and to tune on; none where
         there are too few to spare any.
@@ -166,6 +170,10 @@ def usual_epochs(num_examples: int) -> float:
     Few labels need many rounds to move the weights at all; many labels give enough steps in few.
     """
     return float(np.clip(round(30 * (100 / max(num_examples, 1)) ** 0.44), 3, 30))
+
+
+USUAL_SHRINK_TO = 2.0
+"""What most tasks shrink matrices to, in units of `initializer_range`."""
 
 
 def hold_out_rest(task: Task, data: Data, seed: int) -> NDArray[np.int64]:
