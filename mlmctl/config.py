@@ -7,7 +7,7 @@ it is left out of the key of the artifact, so changing it never makes anything s
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -256,6 +256,14 @@ class Recipe(Table):
             if named and given:
                 raise ValueError(f"tokenizer.{given[0]} cannot be chosen with {name}, which has its own")
         return self
+
+
+def settings(config: Mapping[str, Any], inputs: Container[str]) -> dict[str, Any]:
+    """What was a setting in the configuration of an artifact that was made from `inputs`.
+
+    The shape is in every key of an encoder, and yet is none where it came with the encoder to continue.
+    """
+    return {name: value for name, value in config.items() if not ("init" in inputs and name in _SHAPE)}
 
 
 def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

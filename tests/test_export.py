@@ -181,6 +181,26 @@ def test_the_recipe_on_the_card_is_the_one_it_was_made_with(run: Path, tmp_path:
     assert (read.mask.block_length, read.tokenizer.vocab_size) == (32, 400)
 
 
+def test_the_recipe_of_a_continued_encoder_names_no_shape_and_says_what_it_needs(
+    run: Path, tmp_path: Path
+) -> None:
+    there = tmp_path / "run"
+    mlmctl(
+        "pretrain", run.parent / "corpus.txt", "--init", run / "pretrain", "--block-length", "32",
+        "--steps", "2", "--set", "pretrain.tokens_per_step=256", "--extend-vocab", "5", "--run", there,
+    )  # fmt: skip
+    card = exported(there, tmp_path / "m")
+    (block,) = re.findall(r"```toml\n(.+?)```", card, flags=re.S)
+    (tmp_path / "again.toml").write_text(block)
+    named = {"pretrain.init": "an/encoder"}
+    read = recipe.resolve(str(tmp_path / "again.toml"), {}, (), named).recipe
+    assert read.pretrain.key_fields() == open_artifact(there / "pretrain").config
+    assert read.tokenizer.extend == 5
+    for folder, role in (("pretrain", "init"), ("tokenizer", "pinned")):
+        assert f"`{open_artifact(there / folder).inputs[role]}`)." in card
+    assert "Without these" not in exported(run, tmp_path / "n")
+
+
 def test_only_evaluations_of_this_very_model_are_on_the_card(run: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(run, tmp_path / "run")
     assert list(Subject.open(copy, "pretrain", HashCache(None)).evaluations) == ["evaluate/pretrain/mlm"]

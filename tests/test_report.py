@@ -23,10 +23,10 @@ from mlmctl.commands import report, status
 from mlmctl.commands.report import measured, page, plots
 from mlmctl.commands.report.opened import Opened
 from mlmctl.commands.report.parts import Group, Line, Matrix, Mistakes, Part, Section, Table
-from mlmctl.config import RuntimeConfig
+from mlmctl.config import PretrainConfig, RuntimeConfig
 from mlmctl.errors import ArtifactError, UsageError
 from mlmctl.events import silent
-from mlmctl.manifest import Header
+from mlmctl.manifest import Header, Manifest
 from mlmctl.storage import HashCache
 from mlmctl.unsafe_text import clean, visible
 
@@ -111,6 +111,15 @@ def test_every_chapter_of_a_whole_run_is_there(text: str) -> None:
         "By how often the hidden token occurs", "Errors, the worst first", "tokens a document",
     ):  # fmt: skip
         assert words in parsed.text
+
+
+def test_the_shape_of_a_continued_encoder_is_no_setting() -> None:
+    config = PretrainConfig(init="an/encoder").key_fields()
+    header = Header("pretrain", config, {"init": "0"})
+    made = Manifest("pretrain", header.key, "", config, header.inputs, {}, {}, {}, {})
+    names = {cells[0] for cells, _ in report.lineage._settings({"pretrain": made})}
+    assert "pretrain.learning_rate" in names
+    assert names.isdisjoint({"pretrain.architecture", "pretrain.preset", "pretrain.initialization"})
 
 
 def test_settings_that_differ_come_first_each_once(whole: Path) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ...config import Recipe
+from ...config import Recipe, settings
 from ..markdown import plain
 from .subject import ENCODER, Subject
 
@@ -83,8 +83,11 @@ def configuration(subject: Subject) -> Iterator[str]:
             f"{_machine(subject.manifest.environment)}"
         )
     yield ""
-    yield "As a recipe of mlmctl; what is not named here had no value:"
+    yield "As a recipe of mlmctl; it names no files, and what else is not in it had no value:"
     yield from ("", "```toml", "\n".join(recipe(subject)).strip(), "```")
+    unnamed = list(_unnamed(subject))
+    if unnamed:
+        yield from ("", "Without these it makes another model:", "", *unnamed)
 
 
 def _machine(environment: Mapping[str, Any]) -> str:
@@ -99,7 +102,9 @@ def recipe(subject: Subject) -> Iterator[str]:
     configs: dict[str, dict[str, Any]] = {}
     for name, artifacts in _TABLES.items():
         records = [subject.record(artifact) for artifact in artifacts]
-        configs[name] = {k: v for record in records if record for k, v in record.config.items()}
+        configs[name] = {
+            k: v for record in records if record for k, v in settings(record.config, record.inputs).items()
+        }
     if subject.manifest.stage != ENCODER:
         configs["finetune"] = dict(subject.manifest.config)
     for name, config in configs.items():
@@ -113,6 +118,22 @@ def recipe(subject: Subject) -> Iterator[str]:
         ]
         if lines:
             yield from (f"[{name}]", *lines, "")
+
+
+def _unnamed(subject: Subject) -> Iterator[str]:
+    """What the recipe needs beside the data, and cannot name: a path says nothing of what is there."""
+    encoder, vocabulary = subject.record(ENCODER), subject.record("tokenizer")
+    if encoder is not None and "init" in encoder.inputs:
+        yield (
+            "- `pretrain.init`: it continued an encoder made before, and took over its shape (fingerprint "
+            f"`{encoder.inputs['init']}`)."
+        )
+    if vocabulary is not None and "pinned" in vocabulary.inputs:
+        of = ", extended" if vocabulary.config.get("extend") else ""
+        yield (
+            f"- `tokenizer.path`: the tokenizer was pinned{of} (`tokenizer.json` of SHA-256 "
+            f"`{vocabulary.inputs['pinned']}`)."
+        )
 
 
 def limits(subject: Subject) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...config import PretrainConfig, Recipe
+from ...config import PretrainConfig, Recipe, settings
 from ...manifest import Manifest
 from . import wording
 from .opened import Opened
@@ -61,7 +61,7 @@ def _settings(manifests: Mapping[str, Manifest]) -> Iterator[tuple[Sequence[str]
     found: dict[tuple[str, str, str], list[str]] = {}
     for name, manifest in manifests.items():
         defaults = _defaults(manifest)
-        for field, value in manifest.config.items():
+        for field, value in settings(manifest.config, manifest.inputs).items():
             if field not in _NO_SETTING:
                 key, default = defaults.get(field, (f"{name.split('/')[0]}.{field}", False))
                 cells = key, wording.value(field, value), wording.value(field, default)
