@@ -35,7 +35,8 @@ class Folders:
         for name, (_, made_from) in found.items():
             if not node.reads[name].is_relative_to(self.run):
                 continue  # made in another run folder, from what is there
-            for other in made_from.keys() & fingerprints.keys():
+            # A fine-tuned model is read as `pretrain` and was itself made from another one.
+            for other in (made_from.keys() & fingerprints.keys()) - {name}:
                 if made_from[other] != fingerprints[other]:
                     raise ArtifactError(
                         "artifact.mismatch",
