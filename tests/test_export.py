@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,12 @@ from mlmctl import recipe, samples
 from mlmctl.artifact import open_artifact, publish, recover_target
 from mlmctl.cli import main
 from mlmctl.commands import export, fill, predict, verify
-from mlmctl.commands.export import lineage, training
+from mlmctl.commands.export import lineage
 from mlmctl.commands.export.subject import Subject
 from mlmctl.config import RuntimeConfig
 from mlmctl.events import silent
 from mlmctl.manifest import MANIFEST, Header
-from mlmctl.storage import HashCache
+from mlmctl.storage import HashCache, sha256_file
 
 IN_CORPUS, IN_TRAIN, IN_TEST = "zyzzogeton", "quuxoplasm", "vlerpnicht"
 """Rare words that no vocabulary holds whole."""
@@ -399,10 +398,35 @@ def test_an_onnx_file_goes_with_the_model_and_its_code_runs(
     assert not [f for f in verify.run(tmp_path / "m") if f.is_fault]
 
 
-def test_a_model_from_scratch_is_not_said_to_have_read_the_corpus(run: Path) -> None:
-    subject = Subject.open(run, "sentiment", HashCache(None))
-    assert "The encoder has seen" in " ".join(training.limits(subject))
-    config = {**subject.manifest.config, "from_scratch": True}
-    scratch = replace(subject, manifest=replace(subject.manifest, config=config))
-    assert "It was not pretrained" in next(training.limits(scratch))
-    assert not any("Pretraining" in line for line in training.configuration(scratch))
+def test_what_a_model_read_is_what_all_before_it_read(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    few = ("--set", "finetune.epochs=1", "--run", copy)
+    data = run.parent / "train.jsonl"
+    other = marked("sentiment-train.jsonl", tmp_path / "other.jsonl", "more")
+    again = ("--name", "second", "--data", other, "--max-examples", "16")
+    mlmctl("finetune", "--model", "sentiment", *again, *few)
+    card = exported(copy, tmp_path / "m", "second")
+    for path, row, count in ((data, "finetune/sentiment: data", 24), (other, "data", 16)):
+        assert f"| {row} | {sha256_file(path)} |" in card
+        assert f"{count} examples (file of SHA-256 `{sha256_file(path)}`)" in card
+    assert "16 labelled examples (before that with 24)" in card
+    assert "The encoder has seen" in card
+    made_from = {
+        link.name: link.made_from for link in Subject.open(copy, "second", HashCache(None)).chain.values()
+    }
+    assert made_from["finetune/second"] == ["data", "finetune/sentiment"]
+    assert made_from["finetune/sentiment"] == ["finetune/sentiment: data", "pretrain"]
+    fingerprint = open_artifact(copy / "finetune/sentiment").fingerprint
+    assert f"`finetune.model`: it was made from finetune/sentiment (fingerprint `{fingerprint}`)" in card
+
+    mlmctl("finetune", "--from-scratch", "--data", data, "--max-examples", "24", *few)
+    mlmctl("finetune", "--model", "sentiment-scratch", *again, *few, "--force")
+    for name in ("sentiment-scratch", "second"):
+        card = exported(copy, tmp_path / name, name)
+        assert "It was not pretrained" in card
+        assert "gave its shape and its vocabulary, and no weights" in card
+        metrics = open_artifact(copy / "tokenizer").metrics
+        assert f"- Corpus of the vocabulary alone: {metrics['num_documents']:,} documents" in card
+        for words in ("The encoder has seen", "- Pretraining", "to learn from", "held-out text"):
+            assert words not in card
+        assert ModelCard(card).data.language is None

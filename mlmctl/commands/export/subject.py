@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,13 +97,24 @@ class Subject:
         return vocabulary.special_names(self.tokenizer)["mask"]
 
     @property
+    def trainings(self) -> Sequence[Manifest]:
+        """The records of all that its weights went through, in order."""
+        return lineage.trainings(self.chain)
+
+    @property
+    def tunings(self) -> Sequence[Manifest]:
+        """Those of them that were of labelled data."""
+        return [training for training in self.trainings if training.stage.startswith("finetune/")]
+
+    @property
     def encoder(self) -> Manifest | None:
-        """The record of the encoder whose weights it began from, or is; None where those were random."""
-        return None if self.is_from_scratch else self.record(ENCODER)
+        """The record of the last pretraining of its weights; None without one, or where its run is gone."""
+        return next((each for each in reversed(self.trainings) if each.stage == ENCODER), None)
 
     @property
     def is_from_scratch(self) -> bool:
-        return bool(self.manifest.config.get("from_scratch"))
+        """Whether its weights began at random with labelled data: no corpus was read by them."""
+        return self.encoder is None and bool(self.trainings[0].config.get("from_scratch"))
 
     def record(self, name: str) -> Manifest | None:
         """The manifest of a link of the chain, if it is there."""
@@ -111,9 +122,11 @@ class Subject:
         return link.manifest if link else None
 
     def language(self, cache: HashCache) -> str | None:
-        """The language (ISO 639-1) of nearly all of the held-out text of its corpus, if that is known."""
+        """The language (ISO 639-1) of nearly all of the held-out text of the corpus its weights have seen, if
+        that is known.
+        """
         link = self.chain.get("mask/blocks")
-        if link is None or link.folder is None:
+        if self.is_from_scratch or link is None or link.folder is None:
             return None
         try:
             open_artifact(link.folder, cache)

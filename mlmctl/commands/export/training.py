@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...config import Recipe, settings
+from ...manifest import Manifest
 from ..markdown import plain
 from .subject import ENCODER, Subject
 
@@ -23,27 +24,42 @@ _VERSIONS = ("mlmctl", "torch", "transformers", "tokenizers")
 def data(subject: Subject) -> Iterator[str]:
     """How much was read, what of it was left out, and the fingerprints: no text."""
     blocks, vocabulary = subject.record("mask/blocks"), subject.record("tokenizer")
-    if blocks is None:
+    if subject.is_from_scratch:
+        yield _without_corpus(vocabulary)
+    elif blocks is None:
         yield "- The encoder's corpus: nothing is recorded here. It was made elsewhere, or its run is gone."
     else:
         found = {**(vocabulary.metrics if vocabulary else {}), **blocks.metrics}
         yield from _corpus(found, blocks.inputs["corpus"])
         if blocks.details.get("built_in_data"):
             yield "- **This corpus is the small built-in one, for trying mlmctl out.**"
-    manifest = subject.manifest
-    if "data" in manifest.inputs:
-        metrics = manifest.metrics
-        told = f"- Labelled data: {metrics['num_examples']:,} examples"
+    for tuning in subject.tunings:
+        metrics = tuning.metrics
+        told = f"- Labelled data{_which(subject, tuning)}: {metrics['num_examples']:,} examples"
         if metrics["num_held_out"]:
             told += f", {metrics['num_held_out']:,} of them held out to watch the training"
-        yield f"{told} (file of SHA-256 `{manifest.inputs['data']}`)."
-        if manifest.details.get("built_in_data"):
+        yield f"{told} (file of SHA-256 `{tuning.inputs['data']}`)."
+        if tuning.details.get("built_in_data"):
             yield "- **The labelled data is the small built-in set, for trying mlmctl out.**"
 
 
+def _which(subject: Subject, tuning: Manifest) -> str:
+    """The name of a fine-tuning, where there was more than one."""
+    return f" of {plain(tuning.stage)}" if len(subject.tunings) > 1 else ""
+
+
+def _without_corpus(vocabulary: Manifest | None) -> str:
+    """What there was of a corpus for weights that began at random and never saw one."""
+    if vocabulary is None:
+        return "- What its vocabulary was made from is not recorded here. Its weights have seen no corpus."
+    if "corpus" not in vocabulary.inputs:
+        return "- Its vocabulary was made elsewhere. Its weights have seen no corpus."
+    found = _size(vocabulary.metrics, vocabulary.inputs["corpus"])
+    return f"- Corpus of the vocabulary alone: {found}. Its weights have never seen that text."
+
+
 def _corpus(found: Mapping[str, Any], fingerprint: str) -> Iterator[str]:
-    words = f", {found['num_words']:,} words, {found['num_bytes']:,} bytes" if "num_words" in found else ""
-    yield f"- Corpus: {found['num_documents']:,} documents{words} (fingerprint `{fingerprint}`)."
+    yield f"- Corpus: {_size(found, fingerprint)}."
     reasons = ("num_duplicates", "num_near_duplicates", "num_without_tokens")
     dropped = {name: found[name] for name in reasons if found.get(name)} | found.get("num_filtered", {})
     if dropped:
@@ -56,38 +72,53 @@ def _corpus(found: Mapping[str, Any], fingerprint: str) -> Iterator[str]:
     )
 
 
+def _size(found: Mapping[str, Any], fingerprint: str) -> str:
+    words = f", {found['num_words']:,} words, {found['num_bytes']:,} bytes" if "num_words" in found else ""
+    return f"{found['num_documents']:,} documents{words} (fingerprint `{fingerprint}`)"
+
+
 def configuration(subject: Subject) -> Iterator[str]:
     """How long and on what it was trained, and its settings as a recipe."""
-    encoder = subject.encoder
-    if encoder is not None:
-        metrics = encoder.metrics
-        begun = ", from an encoder made before (`init`)" if "init" in encoder.inputs else ""
-        yield (
-            f"- Pretraining{begun}: {metrics['num_steps']:,} steps, {metrics['num_train_tokens']:,} tokens "
-            f"({metrics['num_epochs']:g} passes), {metrics['seconds']:,.0f} seconds"
-            f"{_machine(encoder.environment)}"
-        )
-    if subject.manifest.stage != ENCODER:
-        metrics = subject.manifest.metrics
-        start = (
-            "the encoder's shape with random weights"
-            if subject.is_from_scratch
-            else (
-                f"{metrics['num_loaded_tensors']:,} tensors of the encoder, "
-                f"{metrics['num_new_tensors']:,} new"
-            )
-        )
-        yield (
-            f"- Fine-tuning: {start}; {metrics['num_steps']:,} steps ({metrics['num_epochs']:g} passes) at a "
-            f"learning rate of up to {metrics['learning_rate']:g}, {metrics['seconds']:,.0f} seconds"
-            f"{_machine(subject.manifest.environment)}"
-        )
+    for training in subject.trainings:
+        if training.stage == ENCODER:
+            yield _pretraining(training)
+        elif training in subject.tunings:
+            yield _tuning(training, _which(subject, training))
     yield ""
+    if subject.is_from_scratch and subject.record(ENCODER):
+        yield "The encoder in this recipe gave its shape and its vocabulary, and no weights."
     yield "As a recipe of mlmctl; it names no files, and what else is not in it had no value:"
     yield from ("", "```toml", "\n".join(recipe(subject)).strip(), "```")
     unnamed = list(_unnamed(subject))
     if unnamed:
         yield from ("", "Without these it makes another model:", "", *unnamed)
+
+
+def _pretraining(encoder: Manifest) -> str:
+    metrics = encoder.metrics
+    begun = ", from an encoder made before (`init`)" if "init" in encoder.inputs else ""
+    return (
+        f"- Pretraining{begun}: {metrics['num_steps']:,} steps, {metrics['num_train_tokens']:,} tokens "
+        f"({metrics['num_epochs']:g} passes), {metrics['seconds']:,.0f} seconds"
+        f"{_machine(encoder.environment)}"
+    )
+
+
+def _tuning(tuning: Manifest, which: str) -> str:
+    metrics = tuning.metrics
+    start = (
+        "the encoder's shape with random weights"
+        if tuning.config.get("from_scratch")
+        else (
+            f"{metrics['num_loaded_tensors']:,} tensors of the model it began from, "
+            f"{metrics['num_new_tensors']:,} new"
+        )
+    )
+    return (
+        f"- Fine-tuning{which}: {start}; {metrics['num_steps']:,} steps ({metrics['num_epochs']:g} passes) "
+        f"at a learning rate of up to {metrics['learning_rate']:g}, {metrics['seconds']:,.0f} seconds"
+        f"{_machine(tuning.environment)}"
+    )
 
 
 def _machine(environment: Mapping[str, Any]) -> str:
@@ -134,6 +165,11 @@ def _unnamed(subject: Subject) -> Iterator[str]:
             f"- `tokenizer.path`: the tokenizer was pinned{of} (`tokenizer.json` of SHA-256 "
             f"`{vocabulary.inputs['pinned']}`)."
         )
+    of_model = subject.manifest.inputs.get("pretrain")
+    for link in subject.chain.values():
+        if link.fingerprint == of_model and (link.manifest is None or link.manifest.stage != ENCODER):
+            made_from = f"{plain(link.name)} (fingerprint `{link.fingerprint}`)"
+            yield f"- `finetune.model`: it was made from {made_from}."
 
 
 def limits(subject: Subject) -> Iterator[str]:
@@ -142,9 +178,11 @@ def limits(subject: Subject) -> Iterator[str]:
     if encoder is not None:
         metrics, blocks = encoder.metrics, subject.record("mask/blocks")
         of = f" of the {blocks.metrics['num_train_tokens']:,} there are" if blocks else ""
+        before = " after all that the one it continued had seen" if "init" in encoder.inputs else ""
         yield (
             f"The encoder has seen {metrics['num_train_tokens']:,} tokens{of} ({metrics['num_epochs']:g} "
-            f"passes), and predicts {metrics['valid_accuracy']:.1%} of the hidden tokens of held-out text."
+            f"passes){before}, and predicts {metrics['valid_accuracy']:.1%} of the hidden tokens of "
+            "held-out text."
         )
     elif subject.is_from_scratch:
         yield "It was not pretrained: its weights began at random, and it has read labelled examples alone."
@@ -154,10 +192,12 @@ def limits(subject: Subject) -> Iterator[str]:
     share = f"; {100 * unknown:.2g} % of its corpus is unknown to it" if unknown is not None else ""
     case = " It does not tell upper from lower case." if _ignores_case(subject) else ""
     yield f"Its vocabulary has {subject.config['vocab_size']:,} entries{share}.{case}"
-    if "data" in subject.manifest.inputs:
+    if subject.manifest.stage != ENCODER:
+        *before, last = [f"{tuning.metrics['num_examples']:,}" for tuning in subject.tunings]
+        first = f" (before that with {', then '.join(before)})" if before else ""
         yield (
-            f"It was adapted with {subject.manifest.metrics['num_examples']:,} labelled examples: it answers "
-            "whatever it is asked, also what is unlike them."
+            f"It was adapted with {last} labelled examples{first}: it answers whatever it is asked, also "
+            "what is unlike them."
         )
 
 
