@@ -1,19 +1,44 @@
-"""Text from anywhere in GitHub's Markdown: it says what it says and never becomes markup."""
+"""Text from anywhere in GitHub's Markdown: it says what it says and never becomes markup.
+
+After Markdown is read, GitHub makes links of mail addresses and, in comments, of names after @ and numbers
+after #. No escape keeps it from that, and the text stays what it is.
+"""
 
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 _JOINERS = "\u200c\u200d"
 """Not printable, and yet part of words and emoji."""
+_MARKUP = re.compile(
+    r"""
+      [\\`*|~$\[\]]
+    | (?<![^\W_]) _     # one within a word, as in num_examples, means nothing
+    | _ (?![^\W_])
+    | (?<!\S) \#        # a heading, or the end of one
+    | : (?=//)          # a link to what looks like one
+    | (?<=www) \.
+    """,
+    re.VERBOSE,
+)
+_BEGINNING = re.compile(
+    r"""^(
+      \d{1,9} (?=[.)](\ |$))    # the number of a list
+    | (?=[-+](\ |$))            # a list
+    | (?=[-=:][-=:\ ]*$)        # a rule, or a line that makes something of the one above
+    )""",
+    re.VERBOSE,
+)
+"""What means something only where a line begins; the mark comes after it."""
 
 
 def plain(text: str) -> str:
     """Text, in one line, that means nothing in Markdown but itself."""
     visible = "".join(c if c.isprintable() or c in _JOINERS else " " for c in text)
     escaped = html.escape(" ".join(visible.split()), quote=False)
-    return "".join(f"\\{c}" if c in "|\\`*[]" else c for c in escaped)
+    return _BEGINNING.sub(r"\1\\", _MARKUP.sub(r"\\\g<0>", escaped))
 
 
 def table(
