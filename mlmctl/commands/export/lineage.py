@@ -50,7 +50,7 @@ def chain(folder: Path, manifest: Manifest) -> Chain:
 def trainings(links: Chain) -> list[Manifest]:
     """The records of all that the model's weights went through, as far back as they are there, in order."""
     found: list[Manifest] = []
-    link = links[next(reversed(links))]
+    *_, link = links.values()
     while link.manifest is not None:
         found.insert(0, link.manifest)
         if link.began_from is None:

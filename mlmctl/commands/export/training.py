@@ -193,8 +193,8 @@ def limits(subject: Subject) -> Iterator[str]:
     case = " It does not tell upper from lower case." if _ignores_case(subject) else ""
     yield f"Its vocabulary has {subject.config['vocab_size']:,} entries{share}.{case}"
     if subject.manifest.stage != ENCODER:
-        *before, last = [f"{tuning.metrics['num_examples']:,}" for tuning in subject.tunings]
-        first = f" (before that with {', then '.join(before)})" if before else ""
+        *earlier, last = [f"{tuning.metrics['num_examples']:,}" for tuning in subject.tunings]
+        first = f" (before that with {', then '.join(earlier)})" if earlier else ""
         yield (
             f"It was adapted with {last} labelled examples{first}: it answers whatever it is asked, also "
             "what is unlike them."
