@@ -21,6 +21,7 @@ from mlmctl.commands import export, fill, predict, verify
 from mlmctl.commands.export import lineage
 from mlmctl.commands.export.subject import Subject
 from mlmctl.config import RuntimeConfig
+from mlmctl.errors import ArtifactError
 from mlmctl.events import silent
 from mlmctl.manifest import MANIFEST, Header
 from mlmctl.storage import HashCache, sha256_file
@@ -379,6 +380,43 @@ def test_labels_and_names_are_no_markup(tmp_path: Path, run: Path) -> None:
     assert r"&lt;b&gt;\|a\`, x \[31m y" in card
     assert "# m&lt;i&gt;" in card
     assert "\x1b" not in card
+
+
+def test_the_words_over_examples_are_no_markup_and_say_what_comes_first(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    tag = "<img src=x onerror=alert(1)>"
+    mlmctl("evaluate", "--task", "tags", "--name", tag, "--run", copy)
+    mlmctl("evaluate", "--data", run.parent / "test.jsonl", "--name", tag, "--run", copy)
+    shown = "&lt;img src=x onerror=alert(1)&gt;"
+    for name, heading in (
+        ("sentiment", f"Wrong on {shown}, and surest of it:"),
+        ("tags", f"Most entities missed or wrong on {shown}:"),
+    ):
+        card = exported(copy, tmp_path / name, name, with_examples=True)
+        assert heading in card
+        assert "<img" not in card.partition("\n---\n")[2]  # the front matter is YAML
+
+
+def test_a_fingerprint_of_pairs_is_not_called_that_of_a_file(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text('{"sentence_good": "a film", "sentence_bad": "film a"}\n')
+    mlmctl("evaluate", "--task", "pairs", "--data", pairs, "--run", copy)
+    fingerprint = open_artifact(copy / "evaluate/pretrain/pairs").inputs["data"]
+    assert f"On pairs (fingerprint `{fingerprint}`):" in exported(copy, tmp_path / "m")
+    assert f"On test (SHA-256 `{sha256_file(run.parent / 'test.jsonl')}`):" in exported(
+        copy, tmp_path / "n", "sentiment"
+    )
+
+
+def test_a_folder_that_was_renamed_is_exported_anew(run: Path, tmp_path: Path) -> None:
+    exported(run, tmp_path / "m")
+    (tmp_path / "m").rename(tmp_path / "n")
+    with pytest.raises(ArtifactError, match="with another name"):
+        exported(run, tmp_path / "n")
+    card = exported(run, tmp_path / "n", force=True)
+    assert card.count('"n"') == 4
+    assert '"m"' not in card
 
 
 def test_an_onnx_file_goes_with_the_model_and_its_code_runs(

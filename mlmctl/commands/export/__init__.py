@@ -37,7 +37,7 @@ FILES = (
 """What is taken over of a model's folder, where it is there. Not its log, and not the hashes of the texts
 it was trained on, by which it could be asked whether a text was among them."""
 
-_CONTENT = 1
+_CONTENT = 2
 """In every key: a card that says other things of the same model is another export."""
 _VERSIONS = ("mlmctl", "torch", "transformers", "tokenizers")
 
@@ -98,13 +98,15 @@ def run(
     _check_place(folder, output)
     cache = hash_cache(folder)
     subject = Subject.open(folder, name, cache)
-    header = _header(subject, name, options)
+    header = _header(subject, name, output.name, options)
     with _place(output) as old:
         before = _standing(output)
         if before is not None and not force:
             if before.key == header.key:
                 return Exported(output, "fresh", _unchanged(output))
-            found = "holds another export (of another model or evaluation, or with other options)"
+            found = (
+                "holds another export (of another model or evaluation, with another name or other options)"
+            )
             raise ArtifactError("artifact.exists", found, where=str(output), hint="--force replaces it")
         _tell(subject, name, options, emit)
         check_space(output.parent, _needed(subject, options))
@@ -176,8 +178,9 @@ def _unchanged(output: Path) -> Manifest:
         raise ArtifactError(error.code, found, where=error.where, hint="--force exports it anew") from None
 
 
-def _header(subject: Subject, name: str, options: Options) -> Header:
-    config = {"model": name, "content": _CONTENT, **vars(options)}
+def _header(subject: Subject, name: str, folder: str, options: Options) -> Header:
+    """`folder` is the name that the card and its code give the model."""
+    config = {"model": name, "folder": folder, "content": _CONTENT, **vars(options)}
     inputs = {link.name: link.fingerprint for link in subject.chain.values()}
     evaluations = {path: manifest.fingerprint for path, manifest in subject.evaluations.items()}
     return Header(STAGE, config, {**inputs, **evaluations})

@@ -7,13 +7,13 @@ say is in it.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from ... import __version__
+from ...manifest import Manifest
 from ..markdown import plain, table
 from . import training, usage
 from .examples import Examples
@@ -161,13 +161,16 @@ def _measurements(subject: Subject) -> Iterator[str]:
         yield "It was not measured on test data: `mlmctl evaluate` does, and another export tells of it."
         return
     for name, manifest in subject.evaluations.items():
-        yield from _evaluation(name.rpartition("/")[2], manifest.metrics, manifest.inputs.get("data"))
+        yield from _evaluation(name.rpartition("/")[2], manifest)
     yield "Intervals are of 95 %, over draws of other test examples, the model being fixed (BCa bootstrap)."
 
 
-def _evaluation(data: str, metrics: Mapping[str, Any], fingerprint: str | None) -> Iterator[str]:
+def _evaluation(data: str, manifest: Manifest) -> Iterator[str]:
+    metrics, fingerprint = manifest.metrics, manifest.inputs.get("data")
     intervals = metrics.get("intervals", {})
-    of_content = f" (SHA-256 `{fingerprint}`)" if fingerprint else ""
+    # Minimal pairs may be many files.
+    kind = "fingerprint" if manifest.config["task"] == "pairs" else "SHA-256"
+    of_content = f" ({kind} `{fingerprint}`)" if fingerprint else ""
     yield f"On {plain(data)}{of_content}:"
     yield ""
     rest = [name for name, value in metrics.items() if name not in intervals and _is_number(value)]
@@ -223,7 +226,7 @@ def _limitations(subject: Subject, edition: Edition) -> Iterator[str]:
 
 def _examples(edition: Edition) -> Iterator[str]:
     for each in edition.examples:
-        yield from (f"{each.heading}:", "", *(f"- {plain(line)}" for line in each.lines), "")
+        yield from (f"{plain(each.heading)}:", "", *(f"- {plain(line)}" for line in each.lines), "")
 
 
 def _lineage(subject: Subject) -> Iterator[str]:

@@ -19,6 +19,15 @@ from .subject import Subject
 _NUM = 5
 _TRIED = 50
 """Blocks that are looked at for a word to hide."""
+_SUREST = "Wrong on {data}, and surest of it"
+_WORST = {
+    "sentiment": _SUREST,
+    "classify": _SUREST,
+    "tags": "Most entities missed or wrong on {data}",
+    "qa": "Farthest from the right answers on {data}",
+    "pairs": "The wrong sentence found likelier on {data}, by most",
+}
+"""Task -> what the first errors of its evaluations are."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +43,19 @@ def of_model(subject: Subject, run: Path, machine: runtime.Runtime, cache: HashC
 
     None where the run has neither. ArtifactError for records that are not whole.
     """
-    found = [_mistakes(run / name, name.rpartition("/")[2]) for name in subject.evaluations]
+    found = [
+        _mistakes(run / name, name.rpartition("/")[2], manifest.config["task"])
+        for name, manifest in subject.evaluations.items()
+    ]
     if subject.head == "masked_lm":
         found.append(_filled(subject, machine, cache))
     return [each for each in found if each.lines]
 
 
-def _mistakes(folder: Path, data: str) -> Examples:
+def _mistakes(folder: Path, data: str, task: str) -> Examples:
     """From an evaluation that was verified just now."""
     rows = [json.loads(line) for line in (folder / "errors.jsonl").read_bytes().splitlines()[:_NUM]]
-    return Examples(f"Wrong on {data}, and surest of it", [_spoken(row) for row in rows])
+    return Examples(_WORST.get(task, "Wrong on {data}").format(data=data), [_spoken(row) for row in rows])
 
 
 def _spoken(row: dict[str, Any]) -> str:
