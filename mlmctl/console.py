@@ -22,15 +22,11 @@ from rich.text import Text
 
 from . import events
 from .errors import MlmctlError
-from .quantities import duration
+from .quantities import duration, number
 from .unsafe_text import clean
 
 PLAIN_LINE_EVERY = 5.0
 """Seconds between two progress lines where there is no terminal."""
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 class Console:
@@ -128,7 +124,7 @@ class Console:
             self._say(f"  {name:<{width}}  {value}")
 
     def _evaluated(self, event: events.Evaluated) -> None:
-        values = "  ".join(f"{name} {_number(value)}" for name, value in event.metrics.items())
+        values = "  ".join(f"{name} {number(value)}" for name, value in event.metrics.items())
         left = "" if event.seconds_left is None else f"  {duration(event.seconds_left)} left"
         self._say(f"  {event.stage} {event.step}/{event.num_steps}  {values}{left}")
         if event.sample:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value is a number that people would call one: true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
 
 def number(value: object) -> str:
     """A number with four digits that count, or thousands apart; lists one item after the other."""
     if isinstance(value, list):
         return "; ".join(str(item) for item in value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         return str(value)
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}"
+
+
+def limit(value: float) -> str:
+    """What a number may be, with all the digits that were asked for."""
+    return f"{value:,.12g}"
 
 
 def percent(share: float) -> str:

@@ -18,6 +18,7 @@ from mlmctl.commands.evaluations import Evaluation
 from mlmctl.commands.gate import Gate, Verdict
 from mlmctl.errors import ArtifactError, UsageError
 from mlmctl.manifest import Header
+from mlmctl.measure import gates
 
 
 def judge(new: Evaluation, baseline: Path, **most: float) -> Verdict:
@@ -127,6 +128,17 @@ def test_the_summary_is_markdown_whatever_the_names(tmp_path: Path) -> None:
     assert "400 examples." in text
     assert ": measured" in Gate({}, {}).markdown("x", metrics, Verdict())
     assert ": passed" in Gate({"accuracy": 0.1}, {}).markdown("x", metrics, Verdict())
+
+
+def test_counts_are_told_in_full() -> None:
+    metrics = {"num_examples": 67349, "tokens": 1234567.8}
+    gate = Gate({"num_examples": 70000.0, "tokens": 1000001.0}, {})
+    failures = gates.check(metrics, gate.fail_under)
+    assert failures == ["num_examples is 67,349, below 70,000"]
+    text = gate.markdown("x", metrics, Verdict(failures))
+    assert "| num_examples | 67,349 |" in text
+    assert "| tokens | 1,234,568 |" in text
+    assert "| at least 1,000,001 |" in text
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..manifest import MANIFEST, Manifest, read_manifest
+from ..quantities import is_number
 from . import evaluations
 from .evaluations import Evaluation
 from .status import PATTERNS
@@ -115,7 +116,7 @@ def _made_from(manifest: Manifest) -> dict[str, Any]:
 def _metrics(name: str, of_runs: Sequence[Manifest | None], folders: Sequence[Path]) -> list[Metric]:
     of_metrics: list[Mapping[str, Any]] = [manifest.metrics if manifest else {} for manifest in of_runs]
     changes = _differences(name, of_runs, folders) if name.startswith("evaluate/") else [{}] * len(of_runs)
-    fields = dict.fromkeys(field for metrics in of_metrics for field in metrics if _is_number(metrics[field]))
+    fields = dict.fromkeys(field for metrics in of_metrics for field in metrics if is_number(metrics[field]))
     return [
         Metric(
             name,
@@ -145,7 +146,3 @@ def _differences(
         changes = evaluations.differences(other, first)
         found.append({metric: change.to_json() for metric, change in changes.items()})
     return found
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import UsageError
 from ..measure import gates
 from ..measure.bootstrap import Difference
+from ..quantities import limit, number
 from .evaluations import Evaluation, differences, named
 from .markdown import plain, table
 
@@ -89,19 +90,15 @@ class Gate:
         intervals = metrics.get("intervals", {})
         for name in dict.fromkeys([*intervals, *self.fail_under, *self.max_drop]):
             ends, change = intervals.get(name), verdict.differences.get(name)
-            asked = [f"at least {self.fail_under[name]:g}"] if name in self.fail_under else []
+            asked = [f"at least {limit(self.fail_under[name])}"] if name in self.fail_under else []
             if name in self.max_drop:
-                asked.append(f"worse by {self.max_drop[name]:g} at most")
+                asked.append(f"worse by {limit(self.max_drop[name])} at most")
             yield (
                 name,
-                _number(metrics.get(name)),
-                f"{_number(ends['low'])} to {_number(ends['high'])}" if ends else "",
-                _number(change.baseline) if change else "",
+                number(metrics[name]),
+                f"{number(ends['low'])} to {number(ends['high'])}" if ends else "",
+                number(change.baseline) if change else "",
                 f"{change.difference:+.4g} ({change.low:+.4g} to {change.high:+.4g})" if change else "",
-                _number(change.p_value) if change else "",
+                number(change.p_value) if change else "",
                 ", ".join(asked),
             )
-
-
-def _number(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else ""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import UsageError
+from ..quantities import is_number, limit, number
 from .bootstrap import Difference
 
 _LOW = ("loss", "bits_per_byte", "ece")
@@ -18,11 +19,7 @@ def check(metrics: Mapping[str, Any], limits: Mapping[str, float]) -> list[str]:
     UsageError for a name that is no number among the metrics, or of a metric that is the better the lower
     it is: a gate that is never looked at, or the wrong way round, would let everything pass.
     """
-    numbers = {
-        name: float(value)
-        for name, value in metrics.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-    }
+    numbers = {name: value for name, value in metrics.items() if is_number(value)}
     _check_names(limits, numbers, "--fail-under")
     for name in limits:
         if name.endswith(_LOW):
@@ -30,9 +27,9 @@ def check(metrics: Mapping[str, Any], limits: Mapping[str, float]) -> list[str]:
             hint = "a loss has --baseline with --max-drop; --json tells the value"
             raise UsageError("usage.metric", found, where="--fail-under", hint=hint)
     return [
-        f"{name} is {numbers[name]:.4f}, below {limit:g}"
-        for name, limit in limits.items()
-        if not numbers[name] >= limit
+        f"{name} is {_told(numbers[name])}, below {limit(least)}"
+        for name, least in limits.items()
+        if not numbers[name] >= least
     ]
 
 
@@ -47,15 +44,19 @@ def check_drops(
     """
     _check_names(most, differences, "--max-drop")
     failures, doubts = [], []
-    for name, limit in most.items():
+    for name, allowed in most.items():
         least, drop, _ = differences[name].drops
-        found = f"{name} is worse by {drop:.4f}, more than {limit:g}"
-        if least > limit:
+        found = f"{name} is worse by {drop:.4f}, more than {limit(allowed)}"
+        if least > allowed:
             failures.append(f"{found}; by {least:.4f} at least, with a confidence of 95 %")
-        elif drop > limit:
+        elif drop > allowed:
             perhaps = f"worse by {least:.4f} only" if least > 0 else "no worse at all"
             doubts.append(f"{found}, which may be noise (it is perhaps {perhaps}): it passes")
     return failures, doubts
+
+
+def _told(value: float) -> str:
+    return number(value) if isinstance(value, int) else f"{value:.4f}"
 
 
 def _check_names(named: Iterable[str], known: Iterable[str], flag: str) -> None:

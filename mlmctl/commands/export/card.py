@@ -14,6 +14,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from ... import __version__
 from ...manifest import Manifest
+from ...quantities import is_number, number
 from ..markdown import plain, table
 from . import training, usage
 from .examples import Examples
@@ -152,7 +153,7 @@ def _measurements(subject: Subject) -> Iterator[str]:
         yield "The encoder on held-out text of its corpus, 15 % of the tokens hidden, before any fine-tuning:"
         yield ""
         names = ("valid_loss", "valid_accuracy", "unigram_loss", "uniform_loss")
-        rows = [(name, shown(pretrained.metrics[name])) for name in names if name in pretrained.metrics]
+        rows = [(name, number(pretrained.metrics[name])) for name in names if name in pretrained.metrics]
         yield from table(("metric", "value"), rows, numbers=(1,))
         yield ""
         yield "Losses are nats a token; `unigram_loss` is that of guessing by frequency."
@@ -173,12 +174,12 @@ def _evaluation(data: str, manifest: Manifest) -> Iterator[str]:
     of_content = f" ({kind} `{fingerprint}`)" if fingerprint else ""
     yield f"On {plain(data)}{of_content}:"
     yield ""
-    rest = [name for name, value in metrics.items() if name not in intervals and _is_number(value)]
+    rest = [name for name, value in metrics.items() if name not in intervals and is_number(value)]
     rows = []
     for name in [*intervals, *rest]:
         ends = intervals.get(name)
-        told = f"{shown(ends['low'])} to {shown(ends['high'])}" if ends else ""
-        rows.append((name, shown(metrics[name]), told))
+        told = f"{number(ends['low'])} to {number(ends['high'])}" if ends else ""
+        rows.append((name, number(metrics[name]), told))
     yield from table(("metric", "value", "95 % interval"), rows, numbers=(1, 2))
     yield ""
     trained_on = metrics.get("num_trained_on")
@@ -194,9 +195,9 @@ def _calibration(subject: Subject) -> Iterator[str]:
     if "temperature" in metrics:
         yield (
             f"Its probabilities were calibrated on {metrics['num_held_out']:,} held-out examples: all logits "
-            f"are divided by {shown(metrics['temperature'])}, which is in the weights. The expected "
-            f"calibration error on those was {shown(metrics['held_out_ece_before'])} before and "
-            f"{shown(metrics['held_out_ece'])} after; on test data it is `ece` above."
+            f"are divided by {number(metrics['temperature'])}, which is in the weights. The expected "
+            f"calibration error on those was {number(metrics['held_out_ece_before'])} before and "
+            f"{number(metrics['held_out_ece'])} after; on test data it is `ece` above."
         )
     else:
         yield (
@@ -260,12 +261,3 @@ folder = pathlib.Path(<name>)
 for file, recorded in json.loads((folder / "manifest.json").read_bytes())["outputs"].items():
     found = hashlib.sha256((folder / file).read_bytes()).hexdigest()
     print("ok" if found == recorded["sha256"] else "CHANGED", file)"""
-
-
-def shown(value: float) -> str:
-    """A number as people read it."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
