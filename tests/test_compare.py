@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ from mlmctl.manifest import Header
 LOSSES = [9.0, 8.0, 7.0, 6.5, 6.2, 6.0]
 
 
-def log(losses: list[float] = LOSSES) -> str:
+def log(losses: Sequence[float | None] = LOSSES) -> str:
     rows: list[dict[str, Any]] = []
     for step, loss in enumerate(losses, start=1):
         rows.append({"step": step, "loss": loss, "num_tokens": 100 * step, "seconds": 0.1})
-        if step % 2 == 0:
+        if step % 2 == 0 and loss is not None:
             rows.append({"step": step, "valid_loss": loss + 0.1, "unigram_loss": 6.4})
     return "".join(json.dumps(row) + "\n" for row in rows)
 
@@ -115,6 +116,13 @@ def test_a_curve_is_that_of_the_encoder_or_of_the_one_in_work(tmp_path: Path) ->
     long = curves.read(make_run(tmp_path / "long", [5.0, 7.0] * 1000), "long").train
     assert long.shape == (200, 2)
     assert (long[:, 1] == 6.0).all()
+
+
+def test_steps_without_a_finite_loss_are_left_out(tmp_path: Path) -> None:
+    work = tmp_path / ".work/pretrain-0123"
+    work.mkdir(parents=True)
+    (work / "metrics.jsonl").write_text(log([9.0, 8.0, None, 6.5]))
+    assert curves.read(tmp_path, "a").train.tolist() == [[100, 9.0], [200, 8.0], [400, 6.5]]
 
 
 def test_the_picture_is_the_same_every_time(tmp_path: Path) -> None:

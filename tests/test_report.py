@@ -221,6 +221,9 @@ def test_an_encoder_in_training_has_its_curve_so_far(tmp_path: Path) -> None:
     text = written(run, tmp_path / "report.html")
     assert text.count("<svg") == 2
     assert "mlmctl pretrain --run other" in text
+    rows = [{"step": 1, "loss": None, "lr_factor": 0.1, "num_tokens": 100}]  # it was not finite
+    (work / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert written(run, tmp_path / "report.html").count("<svg") == 2
     (work / "metrics.jsonl").write_text("")
     assert "<svg" not in written(run, tmp_path / "report.html")
 

@@ -33,7 +33,7 @@ class Curve:
 
     name: str
     train: Floats
-    """Means of neighbouring steps, at whatever rate is masked."""
+    """Means of neighbouring steps, at whatever rate is masked; without steps whose loss was not finite."""
     valid: Floats
     unigram_loss: float | None
 
@@ -56,7 +56,7 @@ def read(run: Path, name: str) -> Curve:
     evaluations = [row for row in logged if "valid_loss" in row]
     steps = [row for row in logged if "loss" in row]
     tokens = {row["step"]: row["num_tokens"] for row in steps}
-    train = [(row["num_tokens"], row["loss"]) for row in steps if np.isfinite(row["loss"])]
+    train = [(row["num_tokens"], row["loss"]) for row in steps if row["loss"] is not None]
     valid = [(tokens[row["step"]], row["valid_loss"]) for row in evaluations if row["step"] in tokens]
     unigram = [row["unigram_loss"] for row in evaluations if "unigram_loss" in row]
     return Curve(name, _thinned(train), _pairs(valid), unigram[-1] if unigram else None)
