@@ -77,12 +77,13 @@ def faults(folder: Path, manifest: Manifest, cache: HashCache | None = None) -> 
     """One error for each recorded file that is not what was recorded; none for a whole artifact."""
     for name, record in manifest.outputs.items():
         try:
-            _check(folder, name, record, cache)
+            check_file(folder, name, record, cache)
         except ArtifactError as error:
             yield error
 
 
-def _check(folder: Path, name: str, record: FileRecord, cache: HashCache | None) -> None:
+def check_file(folder: Path, name: str, record: FileRecord, cache: HashCache | None = None) -> None:
+    """ArtifactError unless this file of an artifact is what was recorded of it."""
     path = folder / name
     if name.startswith("/") or ".." in Path(name).parts or "\0" in name:
         raise ArtifactError("artifact.outside", "lies outside its artifact", where=str(path))

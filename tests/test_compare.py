@@ -98,6 +98,9 @@ def test_what_is_no_run_folder_or_is_damaged_is_refused(tmp_path: Path) -> None:
     (run / "pretrain/metrics.jsonl").write_text(log(LOSSES[::-1]))
     with pytest.raises(ArtifactError, match="SHA-256"):
         curves.read(run, "a")
+    (run / "pretrain/metrics.jsonl").unlink()
+    with pytest.raises(ArtifactError, match="recorded but missing"):
+        curves.read(run, "a")
     (run / "pretrain/manifest.json").write_text("{}")
     with pytest.raises(ArtifactError):
         compare.run([run])

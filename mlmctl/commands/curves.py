@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import extras
+from ..artifact import check_file
 from ..errors import ArtifactError, UsageError, one_line
 from ..manifest import MANIFEST, read_manifest
-from ..storage import check_writable, sha256_file
+from ..storage import check_writable
 from .pictures import COLOURS, axes
 
 _SUFFIXES = (".svg", ".png", ".pdf")
@@ -50,7 +51,7 @@ def check(path: Path) -> None:
 def read(run: Path, name: str) -> Curve:
     """The curve of the encoder of a run folder, or of the one that is being trained there; maybe empty.
 
-    ArtifactError if its record is damaged.
+    ArtifactError if its record is missing or damaged.
     """
     logged = rows(run)
     evaluations = [row for row in logged if "valid_loss" in row]
@@ -90,12 +91,12 @@ def plot(drawn: Any, curves: Sequence[Curve]) -> None:
 def rows(run: Path) -> list[dict[str, Any]]:
     """What was logged step by step by the encoder's training; the last line may be being written.
 
-    ArtifactError if the record is damaged.
+    ArtifactError if the record is missing or damaged.
     """
-    path = run / "pretrain" / _LOG
-    if (run / "pretrain" / MANIFEST).is_file():
-        if read_manifest(run / "pretrain").outputs[_LOG].sha256 != sha256_file(path):
-            raise ArtifactError("artifact.damaged", "its SHA-256 is not the one recorded", where=str(path))
+    folder = run / "pretrain"
+    path = folder / _LOG
+    if (folder / MANIFEST).is_file():
+        check_file(folder, _LOG, read_manifest(folder).outputs[_LOG])
     else:
         begun = sorted(run.glob(f".work/pretrain-*/{_LOG}"))
         if not begun:
