@@ -1,9 +1,10 @@
-"""Small JSON files: one way to write them, one to read them, whoever wrote them."""
+"""JSON files: one way to write small ones, one to read them, whoever wrote them, one to read our records."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,10 +29,9 @@ def read_json(path: Path, make: Callable[[dict[str, Any]], T]) -> T:
     try:
         return make(parse_json(path))
     except FileNotFoundError:
-        raise ArtifactError("artifact.missing-file", "does not exist", where=str(path)) from None
+        raise _missing(path) from None
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
-        found_out = f"cannot be read: {one_line(error)}"
-        raise ArtifactError("artifact.damaged", found_out, where=str(path), hint=REMAKE) from None
+        raise _damaged(path, f"cannot be read: {one_line(error)}") from None
 
 
 def parse_json(path: Path) -> dict[str, Any]:
@@ -48,6 +48,24 @@ def parse_json(path: Path) -> dict[str, Any]:
     return found
 
 
+def read_lines(path: Path, most: int | None = None) -> list[dict[str, Any]]:
+    """The JSON objects of a file that we have written one a line, or the first `most` of them.
+
+    A last line without its end is left out: it is being written. ArtifactError if the file is missing, or
+    holds a line that is no JSON object.
+    """
+    try:
+        with path.open("rb") as file:
+            found = [json.loads(line) for line in islice(file, most) if line.endswith(b"\n")]
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"cannot be read: {one_line(error)}") from None
+    if not all(isinstance(row, dict) for row in found):
+        raise _damaged(path, "holds a line that is no JSON object")
+    return found
+
+
 def json_bytes(value: Any, **layout: Any) -> bytes:
     """JSON in UTF-8, without NaN; bytes of a file name that are no text become escapes, and come back."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, **layout)
@@ -57,3 +75,11 @@ def json_bytes(value: Any, **layout: Any) -> bytes:
 def indented(value: Any, **layout: Any) -> bytes:
     """The same for people to read: indented, with a newline at its end."""
     return json_bytes(value, indent=1, **layout) + b"\n"
+
+
+def _missing(path: Path) -> ArtifactError:
+    return ArtifactError("artifact.missing-file", "does not exist", where=str(path))
+
+
+def _damaged(path: Path, found: str) -> ArtifactError:
+    return ArtifactError("artifact.damaged", found, where=str(path), hint=REMAKE)

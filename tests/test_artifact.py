@@ -11,6 +11,7 @@ from attacks import reseal
 
 from mlmctl.artifact import open_artifact, publish, recover
 from mlmctl.errors import ArtifactError
+from mlmctl.json_files import read_lines
 from mlmctl.manifest import MANIFEST, FileRecord, Header, canonical, read_manifest
 from mlmctl.storage import HashCache, sha256_file
 
@@ -176,3 +177,16 @@ def test_hash_cache_sees_a_changed_file(tmp_path: Path, monkeypatch: pytest.Monk
 def test_canonical_refuses_what_json_cannot_say() -> None:
     with pytest.raises(ValueError):
         canonical({"loss": float("nan")})
+
+
+def test_records_are_read_line_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes('{"a": 1}\n{"a": "\u2028"}\n{"a": 3}\n{"a"'.encode())  # the last is being written
+    assert [row["a"] for row in read_lines(path)] == [1, "\u2028", 3]
+    assert [row["a"] for row in read_lines(path, 2)] == [1, "\u2028"]
+    for content, found in ((b"{\n", "cannot be"), (b"\xff\n", "cannot be"), (b"1\n", "no JSON object")):
+        path.write_bytes(content)
+        with pytest.raises(ArtifactError, match=found):
+            read_lines(path)
+    with pytest.raises(ArtifactError, match="does not exist"):
+        read_lines(tmp_path / "nowhere")

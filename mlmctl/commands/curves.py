@@ -5,7 +5,6 @@ Drawn by matplotlib, which is an extra. The same runs give the same bytes of SVG
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 
 from .. import extras
 from ..artifact import check_file
-from ..errors import ArtifactError, UsageError, one_line
+from ..errors import UsageError
+from ..json_files import read_lines
 from ..manifest import MANIFEST, read_manifest
 from ..storage import check_writable
 from .pictures import COLOURS, axes
@@ -102,13 +102,7 @@ def rows(run: Path) -> list[dict[str, Any]]:
         if not begun:
             return []
         path = begun[-1]
-    lines = path.read_bytes().split(b"\n")[:-1]
-    try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise ArtifactError(
-            "artifact.damaged", f"cannot be read: {one_line(error)}", where=str(path)
-        ) from None
+    return read_lines(path)
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> Floats:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..artifact import open_artifact
-from ..errors import ArtifactError, UsageError, one_line
+from ..errors import ArtifactError, UsageError
+from ..json_files import read_lines
 from ..manifest import MANIFEST, Manifest
 from ..measure import bootstrap, outcomes
 from ..measure.bootstrap import Difference
@@ -41,7 +42,7 @@ class Evaluation:
         if not manifest.stage.startswith(_PREFIX):
             found = f"is an artifact of {manifest.stage}, not an evaluation"
             raise ArtifactError("artifact.no-evaluation", found, where=str(folder), hint=_KEEP)
-        return cls(folder, manifest, _rows(folder / "predictions.jsonl"))
+        return cls(folder, manifest, read_lines(folder / "predictions.jsonl"))
 
 
 def named(name: str) -> Evaluation:
@@ -102,17 +103,6 @@ def what_differs(new: Evaluation, baseline: Evaluation) -> list[str]:
         if unlike := [name for name in kind.identity if row[name] != other.get(name)]:
             return [*found, f"its example {number:,} has another {' and '.join(unlike)}"]
     return found
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        rows = [json.loads(line) for line in path.read_bytes().splitlines()]
-    except (FileNotFoundError, ValueError, RecursionError) as error:
-        found = f"cannot be read: {one_line(error)}"
-        raise ArtifactError("artifact.damaged", found, where=str(path)) from None
-    if not all(isinstance(row, dict) for row in rows):
-        raise ArtifactError("artifact.damaged", "holds a line that is no JSON object", where=str(path))
-    return rows
 
 
 def _origin(details: Mapping[str, Any]) -> str:

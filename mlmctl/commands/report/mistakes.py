@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from ...json_files import read_lines
 from ...quantities import number, percent
 from .opened import Opened, damaged
 from .parts import Line, Mistakes, Part
@@ -20,7 +21,7 @@ def mistakes(run: Opened, name: str, task: str) -> Part:
     """The worst errors, or a line that says why there are none. ArtifactError for rows of another form."""
     if not run.has_text:
         return Line("Examples of errors are left out (--no-text).")
-    errors = run.lines(f"{name}/errors.jsonl", _MOST)
+    errors = read_lines(run.folder / name / "errors.jsonl", _MOST)
     if not errors or task not in _OF_TASK:
         return Line("No errors are recorded.")
     try:

@@ -81,15 +81,6 @@ class Opened:
         except (OSError, ValueError) as error:
             raise damaged(path, error) from None
 
-    def lines(self, name: str, most: int) -> list[dict[str, Any]]:
-        """The first rows of a file of JSON lines. ArtifactError if it is damaged."""
-        path = self.folder / name
-        try:
-            with path.open(encoding="utf-8") as file:
-                return [json.loads(line) for line, _ in zip(file, range(most), strict=False)]
-        except (OSError, ValueError) as error:
-            raise damaged(path, error) from None
-
 
 def damaged(path: Path, error: Exception) -> ArtifactError:
     """What is said of a file that does not hold what it should."""
