@@ -26,7 +26,7 @@ from mlmctl.commands.report.parts import Group, Line, Matrix, Mistakes, Part, Se
 from mlmctl.config import PretrainConfig, RuntimeConfig
 from mlmctl.errors import ArtifactError, UsageError
 from mlmctl.events import silent
-from mlmctl.manifest import Header, Manifest
+from mlmctl.manifest import Header, Manifest, read_manifest
 from mlmctl.storage import HashCache
 from mlmctl.unsafe_text import clean, visible
 
@@ -237,6 +237,30 @@ def test_stale_parts_are_told_and_not_shown(whole: Path, tmp_path: Path) -> None
     (line,) = report.fillings.section(stale, RUNTIME).parts
     assert isinstance(line, Line)
     assert "Nothing is filled in" in line.text
+
+
+def make_model(run: Path, seed: int) -> str:
+    """A fine-tuned model without files; its fingerprint."""
+    header = Header("finetune/sentiment", {"task": "sentiment", "seed": seed})
+    with publish(run / "finetune/sentiment", header, old=run / ".old/finetune/sentiment"):
+        pass
+    return read_manifest(run / "finetune/sentiment").fingerprint
+
+
+def test_an_evaluation_of_a_model_that_was_replaced_is_told_and_not_shown(tmp_path: Path) -> None:
+    run, output = tmp_path / "run", tmp_path / "report.html"
+    header = Header("evaluate/sentiment/test", {"task": "sentiment"}, {"model": make_model(run, seed=0)})
+    with publish(run / header.stage, header) as draft:
+        draft.metrics.update(accuracy=0.8125, num_examples=64)
+        draft.details["reads"] = {"model": "finetune/sentiment"}
+        (draft.path / "errors.jsonl").touch()
+    assert "0.8125" in written(run, output)
+    assert "has not been evaluated yet" not in output.read_text()
+    make_model(run, seed=1)
+    assert "0.8125" not in written(run, output)
+    text = Parsed(output.read_text()).text
+    assert "sentiment has not been evaluated yet" in text
+    assert "evaluate/sentiment/test was made with another finetune/sentiment and is not shown" in text
 
 
 # what is refused

@@ -92,7 +92,7 @@ def _headlines(run: Opened) -> list[tuple[str, str, str]]:
             note = f"{number(metrics.get('num_train_tokens', 0))} tokens seen"
             found.append(("parameters", number(metrics["num_parameters"]), note))
     best: dict[str, tuple[float, tuple[str, str, str]]] = {}
-    for name, manifest in run.of_stage("evaluate").items():
+    for name, manifest in run.evaluations().items():
         task = str(manifest.config.get("task"))
         metric, value, interval = measured.headline_of(manifest)
         if task != "mlm" and value is not None and value > best.get(task, (-1.0,))[0]:

@@ -53,10 +53,12 @@ def models(run: Opened) -> Section:
     columns = ("model", "task", "starts from", "examples", "epochs", "learning rate", "watched", "time")
     rows = [(name.removeprefix("finetune/"), *_model(manifest)) for name, manifest in made.items()]
     parts: list[Part] = [Table("", columns, rows, num_texts=3)]
-    evaluated = {name.split("/")[1] for name in run.of_stage("evaluate")}
+    evaluated = {each.details.get("reads", {}).get("model") for each in run.evaluations().values()}
     for name, manifest in made.items():
         model = name.removeprefix("finetune/")
-        if model not in evaluated:
+        if misfit := run.misfit(name):
+            parts.append(Line(f"{misfit}."))
+        if name not in evaluated:
             words = f"evaluate --task {manifest.config.get('task')} --model {model} --data test.jsonl"
             command = run.command(words)
             parts.append(Line(f"{model} has not been evaluated yet:", command))
@@ -76,10 +78,11 @@ def _model(manifest: Manifest) -> Iterable[str]:
 
 
 def evaluations(run: Opened) -> Section:
-    """The headline of each evaluation side by side, then each by itself."""
+    """The headline of each evaluation side by side, then each by itself; of stale ones that they are it."""
     section = Section("evaluations", "Evaluations")
-    made = run.of_stage("evaluate")
-    if not made:
+    stale = list(filter(None, map(run.misfit, run.of_stage("evaluate"))))
+    made = run.evaluations()
+    if not made and not stale:
         command = run.command("evaluate --task sentiment --data test.jsonl")
         return Section(section.id, section.title, missing=Line("Nothing has been evaluated yet:", command))
     rows = []
@@ -92,7 +95,8 @@ def evaluations(run: Opened) -> Section:
             (name.removeprefix("evaluate/"), task, *told, "" if examples is None else number(examples))
         )
     columns = ("model / data", "task", "metric", "value", "95 % interval", "examples")
-    parts: list[Part] = [Table("", columns, rows, num_texts=3)]
+    parts: list[Part] = [Table("", columns, rows, num_texts=3)] if rows else []
+    parts += [Line(f"{misfit} and is not shown; the same command measures again.") for misfit in stale]
     for place, (name, manifest) in enumerate(made.items()):
         title = name.removeprefix("evaluate/")
         parts.append(Group(title, _evaluation(run, name, f"evaluation-{place}", manifest)))

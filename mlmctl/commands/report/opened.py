@@ -54,6 +54,11 @@ class Opened:
         """The artifacts below a folder, `finetune` or `evaluate`."""
         return {name: made for name, made in self.manifests.items() if name.startswith(f"{stage}/")}
 
+    def evaluations(self) -> dict[str, Manifest]:
+        """Those of what lies here now: what measured a model that was replaced says nothing of this one."""
+        made = self.of_stage("evaluate")
+        return {name: manifest for name, manifest in made.items() if not self.misfit(name)}
+
     def is_begun(self, name: str) -> bool:
         return any(row.name == name and row.state == BEGUN for row in self.rows)
 
