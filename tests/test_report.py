@@ -237,6 +237,8 @@ def test_stale_parts_are_told_and_not_shown(whole: Path, tmp_path: Path) -> None
     (line,) = report.fillings.section(stale, RUNTIME).parts
     assert isinstance(line, Line)
     assert "Nothing is filled in" in line.text
+    assert plots._mask_rates(opened, [1]) == [0.3]
+    assert plots._mask_rates(stale, [1]) == []  # it was trained with another policy than lies here
 
 
 def make_model(run: Path, seed: int) -> str:

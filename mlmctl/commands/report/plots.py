@@ -123,8 +123,8 @@ def _rates(run: Opened, steps: Sequence[Mapping[str, Any]]) -> list[Figure]:
 
 
 def _mask_rates(run: Opened, numbers: Sequence[int]) -> list[float]:
-    """The share masked at each of these steps (from 1), by the plan of a finished encoder."""
-    if "pretrain" not in run.manifests or "mask/policy" not in run.manifests:
+    """The share masked at each of these steps (from 1), by plan and policy of a finished encoder."""
+    if run.misfit("mask/policy", "pretrain"):  # the policy that lies here may not be the one it saw
         return []
     plan, rules = run.json("pretrain/plan.json"), Policy.read(run.folder / "mask/policy")
     schedule = Schedule.from_json(plan)
