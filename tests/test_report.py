@@ -416,6 +416,18 @@ def test_errors_of_another_form_are_damage(tmp_path: Path) -> None:
         evaluated(tmp_path, "classify", {"text": "no label"})
 
 
+def test_a_measurement_on_masks_is_of_tokens_and_records_no_errors(whole: Path) -> None:
+    for has_text in (True, False):
+        opened = Opened.open(whole, status.run(whole), HashCache(None), has_text, silent)
+        table, *groups = measured.evaluations(opened).parts
+        assert isinstance(table, Table)
+        found = {row[1]: row[-1] for row in table.rows}
+        assert re.fullmatch(r"\d+ masked tokens", found["mlm"])
+        assert found["sentiment"] == "40 examples"
+        (masks,) = [group for group in groups if isinstance(group, Group) and group.title.endswith("/mlm")]
+        assert not any(isinstance(part, Line) for part in masks.parts)
+
+
 def test_of_many_labels_only_the_worst_confusions_are_shown(tmp_path: Path) -> None:
     labels = {f"label-{n}": {"f1": 0.5} for n in range(30)}
     counts = [[5 if row == column else 0 for column in range(30)] for row in range(30)]

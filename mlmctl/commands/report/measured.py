@@ -90,17 +90,20 @@ def evaluations(run: Opened) -> Section:
         task = str(manifest.config.get("task"))
         metric, value, interval = headline_of(manifest)
         told = (metric, "" if value is None else number(value), interval)
-        examples = manifest.metrics.get("num_examples", manifest.metrics.get("num_masked"))
-        rows.append(
-            (name.removeprefix("evaluate/"), task, *told, "" if examples is None else number(examples))
-        )
-    columns = ("model / data", "task", "metric", "value", "95 % interval", "examples")
+        rows.append((name.removeprefix("evaluate/"), task, *told, _measured_on(manifest.metrics)))
+    columns = ("model / data", "task", "metric", "value", "95 % interval", "measured on")
     parts: list[Part] = [Table("", columns, rows, num_texts=3)] if rows else []
     parts += [Line(f"{misfit} and is not shown; the same command measures again.") for misfit in stale]
     for place, (name, manifest) in enumerate(made.items()):
         title = name.removeprefix("evaluate/")
         parts.append(Group(title, _evaluation(run, name, f"evaluation-{place}", manifest)))
     return Section(section.id, section.title, parts)
+
+
+def _measured_on(metrics: Mapping[str, Any]) -> str:
+    """How much, and of what: an encoder is measured on tokens (`mlm`), all else on examples."""
+    units = {"num_examples": "examples", "num_masked": "masked tokens"}
+    return next((f"{number(metrics[field])} {unit}" for field, unit in units.items() if field in metrics), "")
 
 
 def headline_of(manifest: Manifest) -> tuple[str, float | None, str]:
@@ -139,7 +142,7 @@ def _evaluation(run: Opened, name: str, picture: str, manifest: Manifest) -> lis
                 found = {band: {**of, "uniform_loss": metrics["uniform_loss"]} for band, of in found.items()}
             title, first = _TABLES.get(field, (f"By {wording.name(field)}", wording.name(field)))
             parts.append(wording.table(title, first, found, called.get(field, _ROWS)))
-    parts.append(mistakes(run, name, str(manifest.config.get("task"))))
+    parts += mistakes(run, name, str(manifest.config.get("task")))
     return parts
 
 

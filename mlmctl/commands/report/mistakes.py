@@ -17,19 +17,24 @@ Error = Mapping[str, Any]
 Shown = tuple[str, list[tuple[str, str]]]
 
 
-def mistakes(run: Opened, name: str, task: str) -> Part:
-    """The worst errors, or a line that says why there are none. ArtifactError for rows of another form."""
+def mistakes(run: Opened, name: str, task: str) -> list[Part]:
+    """The worst errors, or a line that says why there are none; nothing of a task that records none (`mlm`).
+
+    ArtifactError for rows of another form.
+    """
+    if task not in _OF_TASK:
+        return []
     if not run.has_text:
-        return Line("Examples of errors are left out (--no-text).")
+        return [Line("Examples of errors are left out (--no-text).")]
     errors = read_lines(run.folder / name / "errors.jsonl", _MOST)
-    if not errors or task not in _OF_TASK:
-        return Line("No errors are recorded.")
+    if not errors:
+        return [Line("No errors are recorded.")]
     try:
         rows = [_OF_TASK[task](error) for error in errors]
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(run.folder / name / "errors.jsonl", error) from None
     shown = [(_cut(text), [(field, _cut(value)) for field, value in told]) for text, told in rows]
-    return Mistakes("Errors, the worst first", shown)
+    return [Mistakes("Errors, the worst first", shown)]
 
 
 def _class(error: Error) -> Shown:

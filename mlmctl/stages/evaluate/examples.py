@@ -23,7 +23,7 @@ _SAMPLE_SEED = 0
 
 
 def measure(config: EvaluateConfig, stage: Stage, device: torch.device) -> Report:
-    """The task's report, and what is told of all tasks: examples, leakage, windows.
+    """The task's report, and what is told of all such tasks: examples, leakage, windows.
 
     DataError for test data that cannot be used, or that holds a label the model was not trained on.
     """
