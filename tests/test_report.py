@@ -241,12 +241,20 @@ def test_stale_parts_are_told_and_not_shown(whole: Path, tmp_path: Path) -> None
     assert plots._mask_rates(stale, [1]) == []  # it was trained with another policy than lies here
 
 
-def make_model(run: Path, seed: int) -> str:
+def make_model(run: Path, seed: int, name: str = "sentiment") -> str:
     """A fine-tuned model without files; its fingerprint."""
-    header = Header("finetune/sentiment", {"task": "sentiment", "seed": seed})
-    with publish(run / "finetune/sentiment", header, old=run / ".old/finetune/sentiment"):
+    header = Header(f"finetune/{name}", {"task": "sentiment", "seed": seed})
+    with publish(run / header.stage, header, old=run / ".old" / header.stage):
         pass
-    return read_manifest(run / "finetune/sentiment").fingerprint
+    return read_manifest(run / header.stage).fingerprint
+
+
+def test_a_command_to_copy_names_a_model_as_one_word(tmp_path: Path) -> None:
+    make_model(tmp_path, seed=0, name="x; touch y")
+    opened = Opened.open(tmp_path, status.run(tmp_path), HashCache(None), True, silent)
+    _, line = measured.models(opened).parts
+    assert isinstance(line, Line)
+    assert "--model 'x; touch y' --data" in line.command
 
 
 def test_an_evaluation_of_a_model_that_was_replaced_is_told_and_not_shown(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,8 @@ def models(run: Opened) -> Section:
         if misfit := run.misfit(name):
             parts.append(Line(f"{misfit}."))
         if name not in evaluated:
-            words = f"evaluate --task {manifest.config.get('task')} --model {model} --data test.jsonl"
-            command = run.command(words)
+            task, quoted = (shlex.quote(str(each)) for each in (manifest.config.get("task"), model))
+            command = run.command(f"evaluate --task {task} --model {quoted} --data test.jsonl")
             parts.append(Line(f"{model} has not been evaluated yet:", command))
     return Section(section.id, section.title, parts)
 
