@@ -144,6 +144,13 @@ def test_the_picture_is_the_same_every_time(tmp_path: Path) -> None:
         curves.draw(of_runs[1:], tmp_path / "none.svg")
 
 
+def test_every_line_has_a_name_in_the_legend(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    run = make_run(tmp_path / "a")
+    curves.draw([curves.read(run, "b"), curves.read(run, "_base")], tmp_path / "x.svg")
+    assert "_base</text>" in (tmp_path / "x.svg").read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def shell(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
     monkeypatch.chdir(tmp_path)

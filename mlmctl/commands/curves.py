@@ -19,7 +19,7 @@ from ..errors import UsageError
 from ..json_files import read_lines
 from ..manifest import MANIFEST, read_manifest
 from ..storage import check_writable
-from .pictures import COLOURS, axes
+from .pictures import COLOURS, axes, label
 
 _SUFFIXES = (".svg", ".png", ".pdf")
 _LOG = "metrics.jsonl"
@@ -78,7 +78,7 @@ def plot(drawn: Any, curves: Sequence[Curve]) -> None:
     for number, curve in enumerate(curves):
         colour = COLOURS[number % len(COLOURS)]
         drawn.plot(*curve.train.T, color=colour, alpha=0.35, linewidth=1)
-        drawn.plot(*curve.valid.T, color=colour, marker="o", markersize=3, label=curve.name)
+        drawn.plot(*curve.valid.T, color=colour, marker="o", markersize=3, label=label(curve.name))
         if curve.unigram_loss is not None:
             drawn.axhline(curve.unigram_loss, color=colour, linestyle="--", linewidth=1)
     drawn.set_xscale("log")  # most of what is learned is learned soon

@@ -18,6 +18,9 @@ GREY = "#767676"  # 4.5 to 1 against white, and nearly that against black
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 """Okabe and Ito's, which the colour-blind can tell apart."""
 
+_UNSEEN = "\u200b"
+"""A space without width."""
+
 _STYLE = {
     "svg.hashsalt": "mlmctl",  # identifiers in an SVG are drawn at random otherwise
     "svg.fonttype": "none",
@@ -36,6 +39,11 @@ _STYLE = {
     "grid.alpha": 0.3,
     "legend.frameon": False,
 }
+
+
+def label(name: str) -> str:
+    """The name of a line in a legend, where matplotlib leaves out those that begin with `_`."""
+    return f"{_UNSEEN}{name}" if name.startswith("_") else name
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..pictures import COLOURS, axes
+from ..pictures import COLOURS, axes, label
 
 _MARKERS = "osD^vP"
 
@@ -28,7 +28,7 @@ def plot(drawn: Any, table: Rows, score: str) -> None:
         below = [row["mean"] - row["low"] for row in rows]
         above = [row["high"] - row["mean"] for row in rows]
         look = {"marker": _MARKERS[number % len(_MARKERS)], "color": COLOURS[number % len(COLOURS)]}
-        drawn.errorbar(counts, means, [below, above], label=start, capsize=3, markersize=5, **look)
+        drawn.errorbar(counts, means, [below, above], label=label(start), capsize=3, markersize=5, **look)
     drawn.set_xscale("log", base=2)
     counts = sorted({row["labels"] for rows in table.values() for row in rows})
     drawn.set_xticks(counts, [f"{count:,}" for count in counts], rotation=30)
