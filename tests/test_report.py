@@ -24,7 +24,7 @@ from mlmctl.commands.report import measured, page, plots
 from mlmctl.commands.report.opened import Opened
 from mlmctl.commands.report.parts import Group, Line, Matrix, Mistakes, Part, Section, Table
 from mlmctl.config import PretrainConfig, RuntimeConfig
-from mlmctl.errors import ArtifactError, UsageError
+from mlmctl.errors import ArtifactError, ResourceError, UsageError
 from mlmctl.events import silent
 from mlmctl.manifest import Header, Manifest, read_manifest
 from mlmctl.storage import HashCache
@@ -329,6 +329,16 @@ def test_only_reports_are_replaced_and_links_never(whole: Path, tmp_path: Path, 
     for nowhere in (tmp_path, tmp_path / "none/report.html"):
         assert shell("report", "--run", run, "--output", nowhere, "--force").code == 2
     assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_fault_14_a_report_that_cannot_be_written_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_model(tmp_path, seed=0)
+    monkeypatch.setattr(os, "access", lambda *asked, **how: False)
+    monkeypatch.setattr(Opened, "open", lambda *given: pytest.fail("the run was read"))
+    with pytest.raises(ResourceError, match="cannot be written"):
+        report.run(tmp_path, None, True, False, RUNTIME, silent)
 
 
 def test_the_command_prints_the_file_and_says_what_is_missing(

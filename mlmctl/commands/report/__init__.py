@@ -15,7 +15,7 @@ from ...errors import ArtifactError, UsageError
 from ...events import Emit, Note
 from ...pipeline import hash_cache
 from ...quantities import number
-from ...storage import write_file
+from ...storage import check_writable, write_file
 from .. import status
 from . import efficiency, fillings, learning, lineage, measured, page, system
 from .opened import Opened
@@ -61,14 +61,15 @@ def run(
 
 
 def check_output(path: Path, force: bool) -> None:
-    """Before any work: ArtifactError for a link, UsageError for what is there and no report of ours."""
+    """Before any work: ArtifactError for a link, UsageError for what is there and no report of ours.
+
+    Raises also what `check_writable` does.
+    """
     if path.is_symlink():
         raise ArtifactError(
             "artifact.link", "is a symbolic link; nothing is written through it", where=str(path)
         )
-    if path.is_dir() or not path.parent.is_dir():
-        found = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
-        raise UsageError("usage.output", found, where=str(path), hint="--output FILE.html")
+    check_writable(path)
     if path.exists() and not (path.is_file() and (force or _is_ours(path))):
         hint = "--force replaces it, --output FILE.html writes elsewhere"
         raise UsageError("usage.output", "is there and is no report of mlmctl", where=str(path), hint=hint)
