@@ -249,6 +249,27 @@ def make_model(run: Path, seed: int, name: str = "sentiment") -> str:
     return read_manifest(run / header.stage).fingerprint
 
 
+@pytest.mark.parametrize(
+    ("reads", "name"),
+    [
+        ("pretrain", "pretrain"),
+        ("finetune/tags", "finetune/tags"),
+        ("/somewhere/other/pretrain", "other/pretrain"),
+        ("/cache/hub/models--owner--name/snapshots/86b5e0", "hf:owner/name"),
+    ],
+)
+def test_encoders_from_elsewhere_go_by_their_names(tmp_path: Path, reads: str, name: str) -> None:
+    header = Header("finetune/sentiment", {"task": "sentiment"}, {"pretrain": "f" * 64})
+    with publish(tmp_path / header.stage, header) as draft:
+        draft.details["reads"] = {"pretrain": reads}
+    opened = Opened.open(tmp_path, status.run(tmp_path), HashCache(None), True, silent)
+    table, *_ = measured.models(opened).parts
+    assert isinstance(table, Table)
+    assert table.rows[0][2] == name
+    (made_from,) = report.lineage._made_from(opened.manifests[header.stage])
+    assert made_from == (f"{name} ({'f' * 12})" if reads.startswith("/") else name)
+
+
 def test_a_command_to_copy_names_a_model_as_one_word(tmp_path: Path) -> None:
     make_model(tmp_path, seed=0, name="x; touch y")
     opened = Opened.open(tmp_path, status.run(tmp_path), HashCache(None), True, silent)

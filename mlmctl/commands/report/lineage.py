@@ -101,7 +101,8 @@ def _made_from(manifest: Manifest | None) -> Iterator[str]:
     details, prints = manifest.details, manifest.inputs
     for role, path in details.get("reads", {}).items():
         is_inside = not Path(path).is_absolute() and role != "init"
-        yield path if is_inside else f"{'/'.join(Path(path).parts[-2:])} ({prints.get(role, '')[:_SHORT]})"
+        name = wording.folder(path)
+        yield name if is_inside else f"{name} ({prints.get(role, '')[:_SHORT]})"
     for role in _OUTSIDE:
         if role in prints:
             paths = details.get(role, [])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ...manifest import Manifest
@@ -70,8 +69,8 @@ def _model(manifest: Manifest) -> Iterable[str]:
     metrics, config = manifest.metrics, manifest.config
     watched = [each for each in metrics if each.startswith(("held_out_", "train_")) and each != "train_loss"]
     yield str(config.get("task"))
-    encoder = Path(manifest.details.get("reads", {}).get("pretrain", ""))
-    yield "random weights" if config.get("from_scratch") else encoder.name
+    encoder = wording.folder(manifest.details.get("reads", {}).get("pretrain", ""))
+    yield "random weights" if config.get("from_scratch") else encoder
     for field in ("num_examples", "num_epochs", "learning_rate"):
         yield wording.value(field, metrics[field]) if field in metrics else ""
     yield ", ".join(f"{wording.name(each)} {number(metrics[each])}" for each in watched)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from ... import hub
 from ...quantities import duration, number, percent, size
 from .parts import Table
 
 _COUNT, _SIZE = "num_", "_bytes"
+_OF_HUB = "models--"
+"""How the folder of a model begins in the cache of huggingface_hub: `models--OWNER--NAME/snapshots/HASH`."""
 
 
 def name(field: str) -> str:
@@ -39,6 +43,21 @@ def value(field: str, found: object) -> str:
         if field.startswith("share_") or field.endswith("_share"):
             return percent(found)
     return number(found)
+
+
+def folder(path: str) -> str:
+    """What a folder is called that a manifest says was read.
+
+    One of this run by its path there, a model of the hub by its name, not by the hash that it is kept under,
+    any other by the end of its path.
+    """
+    place = Path(path)
+    if not place.is_absolute():
+        return path
+    repository = place.parent.parent.name
+    if place.parent.name == "snapshots" and repository.startswith(_OF_HUB):
+        return hub.PREFIX + repository.removeprefix(_OF_HUB).replace("--", "/")
+    return "/".join(place.parts[-2:])
 
 
 def facts(found: Mapping[str, Any], fields: Iterable[str]) -> list[tuple[str, str]]:
