@@ -301,6 +301,21 @@ def test_fault_40_several_answers_in_common_are_no_contradiction(shell: Shell, t
     assert "doctor.repeated" in codes(outcome)
 
 
+def test_fault_38_questions_about_a_passage_that_was_trained_on_are_told(
+    shell: Shell, tmp_path: Path
+) -> None:
+    train = squad(asked(1, "1901", 30), asked(2, "opened", 12))
+    test = Path(train).read_text().replace("question 1", "question 3")
+    other = {"context": "Oslo is cold.", "qas": [asked(4, "Oslo", 0)]}
+    articles = [{"paragraphs": [other]}, *json.loads(test)["data"]]
+    Path("test.json").write_text(json.dumps({"version": "1.1", "data": articles}))
+    arguments = ("--data", train, "--test", "test.json", "--vocab-size", "120", "--json")
+    outcome = shell("doctor", "--task", "qa", *arguments)
+    assert outcome.json["labelled"]["test"]["num_trained_on"] == 2
+    leaked = finding(outcome, "doctor.leakage")
+    assert (leaked["count"], leaked["where"]) == (2, "test.json: question 1")
+
+
 def test_tags_that_do_not_begin_well_have_a_place(shell: Shell, tmp_path: Path) -> None:
     sentences = ["Anna\tB-PER\nsings\tO\n", "in\tO\nRome\tI-LOC\n", "Anna\tO\nsings\tO\n"] * 6
     Path("t.conll").write_text("\n".join(sentences))

@@ -218,9 +218,8 @@ def _add_test(section: Section, train: _File, path: Path, recipe: Recipe) -> Non
             Finding("doctor.unseen-label", "warning", 1, error.message, error.where or "", error.hint or "")
         )
         test = _File(task, path, recipe.evaluate)
-    is_empty = np.zeros(len(test.data), dtype=bool)
-    is_empty[test.kind.empty] = True
-    leaked = np.flatnonzero(np.isin(test.data.hashes, train.data.hashes) & ~is_empty)
+    known = np.flatnonzero(np.isin(test.data.hashes, train.data.hashes))
+    leaked = np.setdiff1d(known, test.kind.empty)
     section.facts["test"] = test.facts() | {"num_trained_on": len(leaked)}
     section.rows += [(f"test {name}", value) for name, value in test.rows()]
     section.rows.append(("test leakage", f"{len(leaked):,} texts of the test data are in the training data"))
