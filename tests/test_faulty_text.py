@@ -127,6 +127,12 @@ def test_fault_30_what_holds_no_text_is_refused_by_every_command(shell: Shell, c
     refused(shell(command, "gone.txt", "--json"), 2)
 
 
+@pytest.mark.parametrize("command", ["mask", "doctor"])
+def test_fault_30_text_that_normalises_to_nothing_is_refused(shell: Shell, command: str) -> None:
+    Path("c.txt").write_text("\x01\x02\n\u200b\n")
+    assert refused(shell(command, "c.txt", "--json"))["code"] == "data.empty"
+
+
 def test_fault_31_the_largest_vocabulary_is_told_and_is_what_is_made(shell: Shell) -> None:
     write_corpus(Path("c.txt"))
     told = shell("tokenizer", "c.txt", "--vocab-size", "5000", "--json").json

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import hub
 from ...config import Recipe, seconds
+from ...errors import DataError
 from ...quantities import size
 from .section import Finding, Section
 from .tokenizers import Measured
@@ -22,12 +23,17 @@ _BYTES_A_TOKEN = 2.2
 
 
 def look(recipe: Recipe, num_tokens: int, measured: Measured, machine: dict[str, Any]) -> Section:
-    """The section `plan`. The training step is timed for about two seconds, on blocks of the sample."""
+    """The section `plan`. The training step is timed for about two seconds, on blocks of the sample.
+
+    DataError if the tokenizer leaves nothing of the sample: there is no step to time.
+    """
     from ...engine import calibrate, model, needs, runtime
     from ...engine import plan as plans
     from ...text.units import Units
 
     here, block_length, mask = runtime.prepare(recipe.runtime), recipe.mask.block_length, recipe.mask
+    if not measured.fit.num_tokens:
+        raise DataError("data.empty", "nothing is left of the text after normalisation")
     blocks, specials = measured.fit.blocks(block_length), measured.fit.encoder.specials
     if measured.folder is None:  # the whole text will give what a sample may not
         specials = replace(specials, vocab_size=max(specials.vocab_size, recipe.tokenizer.vocab_size))
