@@ -205,13 +205,13 @@ def test_fault_38_empty_contradicting_and_leaked_texts_have_their_places(
     shell: Shell, tmp_path: Path
 ) -> None:
     rows = [(f"text {n}", n % 2) for n in range(20)]
-    rows += [("Text  3", 0), ("", 1), ("text 4", 0), ("text 3", 1)]
+    rows += [("Text  3", 0), ("", 1), (" ", 0), ("text 4", 0), ("text 3", 1)]
     write_rows("train.jsonl", rows)
     write_rows("test.jsonl", [(f"test {n}", n % 2) for n in range(20)] + [("TEXT 5", 1), ("", 0)])
     outcome = labelled(shell, "--data", "train.jsonl", "--test", "test.jsonl")
     facts = outcome.json["labelled"]
     data = facts["data"]
-    assert (data["num_empty"], data["num_repeated"], data["num_contradicting"]) == (1, 3, 1)
+    assert (data["num_empty"], data["num_repeated"], data["num_contradicting"]) == (2, 3, 1)
     assert finding(outcome, "doctor.contradictions")["where"] == "train.jsonl: row 21"
     assert finding(outcome, "doctor.repeated")["level"] == "warning"
     empty = [each["where"] for each in outcome.json["findings"] if each["code"] == "doctor.empty-texts"]

@@ -104,10 +104,10 @@ def test_fault_37_what_is_no_label_is_refused(tmp_path: Path, label: str) -> Non
 
 def test_fault_38_empty_and_contradicting_texts_are_counted_and_told(tmp_path: Path) -> None:
     path = tmp_path / "d.csv"
-    path.write_text("text,label\nGood  film,1\ngood film,0\n,1\n  ,1\nbad,0\nbad,0\n")
+    path.write_text("text,label\nGood  film,1\ngood film,0\n,1\n  ,0\nbad,0\nbad,0\n")
     told: list[Event] = []
     data = labelled.read(path, FinetuneConfig(), told.append)
-    assert labelled.facts(data) == {"num_empty": 2, "num_repeated": 3, "num_contradicting": 1}
+    assert labelled.facts(data) == {"num_empty": 2, "num_repeated": 2, "num_contradicting": 1}
     warnings = [event.message for event in told if isinstance(event, Note) and event.level == "warning"]
     assert any("2 texts are empty" in message for message in warnings)
     assert any("1 texts occur with different labels" in message for message in warnings)

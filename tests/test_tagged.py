@@ -185,15 +185,16 @@ def test_fault_38_oddities_are_counted_and_told(tmp_path: Path) -> None:
         (["Oslo"], ["B-LOC"]),
         (["Oslo"], ["B-LOC"]),
         ([], []),
+        ([], []),
         (["in", "Oslo"], ["O", "I-LOC"]),
     ]
     path = tmp_path / "d.jsonl"
     path.write_text("".join(json.dumps({"tokens": t, "tags": g}) + "\n" for t, g in rows))
     events: list[Event] = []
     data = tagged.read(path, FinetuneConfig(task="tags"), events.append)
-    expected = {"num_empty": 1, "num_repeated": 2, "num_contradicting": 1, "num_unbegun": 1}
+    expected = {"num_empty": 2, "num_repeated": 2, "num_contradicting": 1, "num_unbegun": 1}
     assert tagged.facts(data) == expected
-    assert data.entities[5] == [Span("LOC", 1, 2)]
+    assert data.entities[6] == [Span("LOC", 1, 2)]
     warnings = [event.message for event in events if isinstance(event, Note) and event.level == "warning"]
     assert len(warnings) == 3
     assert any("1 entities begin with a tag that should continue one" in message for message in warnings)

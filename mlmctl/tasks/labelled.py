@@ -158,13 +158,16 @@ def read(
 
 
 def facts(data: Labelled) -> dict[str, int]:
-    """Counts of what is odd: blank texts, repetitions of a text, texts that have several labels."""
-    distinct, text_of = np.unique(data.hashes, return_inverse=True)
-    pairs = np.unique(text_of * len(data.names) + data.labels)
+    """Counts of what is odd: blank texts, and among the others repetitions of a text and texts that have
+    several labels.
+    """
+    is_text = ~data.is_empty  # blank ones are never learned from: they cannot contradict
+    distinct, text_of = np.unique(data.hashes[is_text], return_inverse=True)
+    pairs = np.unique(text_of * len(data.names) + data.labels[is_text])
     labels_of_text = np.bincount(pairs // len(data.names), minlength=len(distinct))
     return {
-        "num_empty": int(data.is_empty.sum()),
-        "num_repeated": len(data) - len(distinct),
+        "num_empty": int((~is_text).sum()),
+        "num_repeated": len(text_of) - len(distinct),
         "num_contradicting": int((labels_of_text > 1).sum()),
     }
 

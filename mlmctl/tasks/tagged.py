@@ -50,6 +50,11 @@ class Tagged:
         return len(self.words)
 
     @property
+    def is_empty(self) -> NDArray[np.bool_]:
+        """Which sentences have no words [num_sentences]."""
+        return np.array([not words for words in self.words], dtype=bool)
+
+    @property
     def tags(self) -> list[list[str]]:
         """The entities of each sentence as the tags of its words, in IOB2."""
         return [
@@ -131,13 +136,15 @@ def unlabelled(texts: Sequence[str], types: Sequence[str] = ()) -> Tagged:
 
 
 def facts(data: Tagged) -> dict[str, int]:
-    """Counts of what is odd, by name: see `_tell`."""
+    """Counts of what is odd, by name: see `_tell`. Sentences without words repeat nothing."""
     tags_of: dict[int, set[tuple[Span, ...]]] = {}
-    for text, spans in zip(data.hashes.tolist(), data.entities, strict=True):
-        tags_of.setdefault(text, set()).add(tuple(spans))
+    for text, words, spans in zip(data.hashes.tolist(), data.words, data.entities, strict=True):
+        if words:
+            tags_of.setdefault(text, set()).add(tuple(spans))
+    num_empty = int(data.is_empty.sum())
     return {
-        "num_empty": sum(not words for words in data.words),
-        "num_repeated": len(data) - len(tags_of),
+        "num_empty": num_empty,
+        "num_repeated": len(data) - num_empty - len(tags_of),
         "num_contradicting": sum(len(different) > 1 for different in tags_of.values()),
         "num_unbegun": int(data.unbegun.sum()),
     }

@@ -73,7 +73,7 @@ class Tagging:
         return tagged.read(path, config, emit, known=settings["types"] if settings else ())
 
     def trainable(self, data: Tagged) -> NDArray[np.int64]:
-        return np.flatnonzero([bool(words) for words in data.words])
+        return np.flatnonzero(~data.is_empty)
 
     def sample(self, data: Tagged, num_examples: int, seed: int) -> NDArray[np.int64]:
         try:

@@ -79,7 +79,7 @@ def _tags(data: Tagged, path: Path) -> Answers:
         texts=[" ".join(words) for words in data.words],
         keys=data.hashes.tolist(),
         answers=[frozenset((tuple(spans),)) for spans in data.entities],
-        empty=[number for number, words in enumerate(data.words) if not words],
+        empty=np.flatnonzero(data.is_empty).tolist(),
         balance=dict(balance.most_common()),
         balance_name="entities",
         place=lambda number: f"sentence {data.rows[number]}",

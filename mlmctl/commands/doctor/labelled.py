@@ -81,11 +81,13 @@ class _File:
     @cached_property
     def _repetitions(self) -> tuple[list[int], list[int]]:
         """Examples that repeat the text of an earlier one; of each text whose answers have nothing in common
-        the example that first shows it.
+        the example that first shows it. Those without a text are never learned from and are in neither.
         """
         common: dict[Hashable, frozenset[Hashable]] = {}
-        repeated, contradicting = [], []
+        repeated, contradicting, empty = [], [], set(self.kind.empty)
         for number, (text, answers) in enumerate(zip(self.kind.keys, self.kind.answers, strict=True)):
+            if number in empty:
+                continue
             if text not in common:
                 common[text] = answers
                 continue
