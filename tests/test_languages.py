@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from mlmctl.text import scripts
+from mlmctl.text import languages, scripts
 from mlmctl.text.languages import language, shares
 
 SENTENCES = {
@@ -115,6 +117,16 @@ def test_what_cannot_be_told_is_unknown(text: str) -> None:
 def test_shares_are_of_characters_and_small_ones_are_not_told() -> None:
     found = shares([SENTENCES["en"]] * 2000 + [SENTENCES["de"]] * 1000 + [SENTENCES["pl"]])
     assert list(found) == ["en", "de", "unknown"]
+    assert sum(found.values()) == pytest.approx(1, abs=1e-3)
+
+
+@given(st.dictionaries(st.sampled_from(["en", "de", "ru", "unknown"]), st.integers(1, 3000), min_size=1))
+@example({"en": 2000, "unknown": 1})
+def test_shares_sum_to_one(copies: dict[str, int]) -> None:
+    texts = {**SENTENCES, "unknown": "12345 !?"}
+    with pytest.MonkeyPatch.context() as patch:  # each sentence is told its language once
+        patch.setattr(languages, "language", {text: name for name, text in texts.items()}.__getitem__)
+        found = shares([texts[name] for name, count in copies.items() for _ in range(count)])
     assert sum(found.values()) == pytest.approx(1, abs=1e-3)
 
 

@@ -68,6 +68,7 @@ def shares(texts: list[str]) -> dict[str, float]:
     for text in texts:
         found[language(text)] += len(text)
     total = found.total()
-    for name in [name for name, count in found.items() if count < _LEAST_TOLD * total]:
-        found[UNKNOWN] += found.pop(name)
-    return {name: round(count / total, 4) for name, count in found.most_common() if count}
+    told: Counter[str] = Counter()
+    for name, count in found.items():
+        told[name if count >= _LEAST_TOLD * total else UNKNOWN] += count
+    return {name: round(count / total, 4) for name, count in told.most_common() if count}
