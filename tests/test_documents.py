@@ -84,7 +84,9 @@ def test_fault_27_latin1_is_refused_with_line_and_byte(tmp_path: Path) -> None:
     assert documents[1] == "second caf\ufffd x"
     assert facts["num_replacements"] == 1
     assert refused(tmp_path / "a.txt", content, encoding="no-such").exit_code == 2
-    assert refused(tmp_path / "a.txt", content, encoding="base64").exit_code == 2
+    for no_encoding in ("base64", "undefined", "a\0b"):
+        error = refused(tmp_path / "a.txt", content, encoding=no_encoding)
+        assert (error.exit_code, error.code) == (2, "usage.encoding")
 
 
 def test_fault_27_the_place_is_right_far_into_the_file(tmp_path: Path) -> None:

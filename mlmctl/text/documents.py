@@ -191,7 +191,7 @@ def choose_unit(source: Source, config: CorpusConfig) -> str:
             break
     try:
         text = bytes(raw[:_FIRST]).decode(config.encoding, "replace")
-    except (LookupError, UnicodeError):
+    except (LookupError, ValueError):
         return "line"  # reading says what is wrong with the encoding
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").strip()
     return "paragraph" if _BLANK_LINE.search(text) else "line"

@@ -121,7 +121,7 @@ class _Decoder:
         try:
             "".encode(config.encoding)
             self._decoder = codecs.getincrementaldecoder(config.encoding)(config.encoding_errors)
-        except LookupError:
+        except (LookupError, ValueError):  # ValueError, of which UnicodeError is one: `undefined`, or a NUL
             raise UsageError("usage.encoding", f"{config.encoding!r} is not a text encoding") from None
         self._source, self._tally = source, tally
         self._start = b""
