@@ -88,6 +88,14 @@ def test_labels_have_their_names_and_what_json_has_not_is_left_out(asked: list[A
     ]
 
 
+def test_numbers_that_are_none_are_null_at_any_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"text": "a", "scores": [0.5, float("nan")], "more": {"deep": [{"least": float("-inf")}]}}
+    rows = datasets.IterableDataset.from_generator(lambda: iter([row]))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *arguments, **named: rows)
+    [kept] = hub_datasets.read(NAME, Spool(tmp_path), silent, "train")
+    assert lines(kept.path) == [{"text": "a", "scores": [0.5, None], "more": {"deep": [{"least": None}]}}]
+
+
 def test_labelled_data_is_read_once_and_named(
     asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

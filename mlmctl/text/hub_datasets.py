@@ -128,9 +128,13 @@ def _namer(datasets: Any, feature: Any) -> Callable[[Any], Any] | None:
 
 
 def _plain(value: Any, namer: Callable[[Any], Any] | None) -> Any:
-    """A value as JSON has it: the name of a class, and null for a number that is none."""
+    """A value as JSON has it: the name of a class, and null for a number that is none, at any depth."""
     if namer is not None:
         return namer(value)
+    if isinstance(value, list):
+        return [_plain(item, None) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item, None) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
