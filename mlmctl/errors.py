@@ -124,10 +124,18 @@ _SHORT = {
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "permission denied",
     errno.EPERM: "operation not permitted",
+    errno.EFBIG: "the file is larger than the file system or a limit (ulimit -f) allows",
     errno.EMFILE: "too many open files",
+    errno.ENFILE: "too many open files on this machine",
+    errno.ESTALE: "the network file system has lost the file",
     errno.ENOMEM: "out of memory",
     errno.EIO: "the device reports an input/output error",
-    errno.ENAMETOOLONG: "the name is too long",
+}
+_ASTRAY: dict[int, tuple[type[MlmctlError], str, str]] = {
+    errno.ENAMETOOLONG: (UsageError, "usage.name-too-long", "the name is too long"),
+    errno.ELOOP: (UsageError, "usage.link-loop", "is a link that leads in a circle"),
+    # Whether a path exists is asked before anything is done with it.
+    errno.ENOENT: (DataError, "data.gone", "was removed while the command ran"),
 }
 
 
@@ -144,8 +152,9 @@ def from_os_error(error: OSError) -> MlmctlError:
     if error.errno in _SHORT:
         reason = _SHORT[error.errno]
         code = f"resource.{errno.errorcode[error.errno].lower()}"
-        if error.errno == errno.ENAMETOOLONG:
-            return UsageError("usage.name-too-long", reason, where=where)
         hint = "free some space and run the same command again" if "disk" in reason else None
         return ResourceError(code, reason, where=where, hint=hint)
+    if error.errno in _ASTRAY:
+        kind, code, reason = _ASTRAY[error.errno]
+        return kind(code, reason, where=where)
     return MlmctlError("internal.os", error.strerror or str(error), where=where)

@@ -108,6 +108,10 @@ def test_fault_30_missing_empty_dangling_and_devices(tmp_path: Path) -> None:
     (tmp_path / "link.txt").symlink_to(tmp_path / "gone.txt")
     error = refused(tmp_path / "link.txt", tmp_path)
     assert (error.exit_code, error.code) == (4, "data.dangling-link")
+    (tmp_path / "circle.txt").symlink_to("circle.txt")
+    error = refused(tmp_path / "circle.txt", tmp_path)
+    assert (error.exit_code, error.code) == (4, "data.dangling-link")
+    assert refused(tmp_path / "circle.txt" / "a.txt", tmp_path).exit_code == 2
     assert refused("/dev/null", tmp_path).exit_code == 4
     os.mkfifo(tmp_path / "pipe.txt")
     error = refused(tmp_path / "pipe.txt", tmp_path)

@@ -26,7 +26,7 @@ from mlmctl.artifact import open_artifact, publish, recover
 from mlmctl.config import PretrainConfig, RuntimeConfig
 from mlmctl.engine import loop, machine, runtime
 from mlmctl.engine.checkpoint import Checkpoints, Counters
-from mlmctl.errors import BusyError, ResourceError, UsageError
+from mlmctl.errors import BusyError, ResourceError, UsageError, from_os_error
 from mlmctl.events import Note, silent
 from mlmctl.manifest import MANIFEST, Header
 from mlmctl.pipeline import lock
@@ -242,6 +242,28 @@ def test_fault_14_a_place_for_results_that_is_none_is_told_before_any_work(
     ):
         refused(shell(*output), 2)
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code"),
+    [(errno.EFBIG, 6), (errno.ENFILE, 6), (errno.ESTALE, 6), (errno.ELOOP, 2), (errno.ENOENT, 4)],
+)
+def test_what_the_operating_system_refuses_is_no_fault_of_mlmctl(number: int, exit_code: int) -> None:
+    error = from_os_error(OSError(number, os.strerror(number), "a.txt"))
+    assert (error.exit_code, error.where) == (exit_code, "a.txt")
+
+
+def test_a_file_that_is_removed_once_it_was_listed_is_told(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = write_corpus(tmp_path / "c.txt")
+
+    def remove(*given: object) -> str:
+        corpus.unlink()
+        return "0" * 64
+
+    monkeypatch.setattr("mlmctl.pipeline.inputs.fingerprint", remove)
+    assert "data.gone" in refused(shell("tokenizer", corpus, *TOKENIZER), 4)
 
 
 def test_fault_16_names_of_255_bytes_blanks_and_bytes_that_are_no_text(shell: Shell, tmp_path: Path) -> None:

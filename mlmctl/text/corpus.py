@@ -7,6 +7,7 @@ otherwise become training data without anybody noticing.
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
@@ -142,17 +143,18 @@ def _found(path: str, spool: Spool, emit: Emit, column: str) -> Iterator[Source]
 
 
 def _mode(path: str) -> int | None:
-    """The file mode behind a path, None where there is nothing; DataError for a dangling link."""
+    """The file mode behind a path, None where there is nothing; DataError for a link that leads nowhere."""
     try:
         return os.stat(path).st_mode
     except ValueError:
         raise UsageError("usage.path", "is not a path", where=shown(path)) from None
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
         if os.path.islink(path):
-            target = shown(os.readlink(path))
-            raise DataError(
-                "data.dangling-link", f"is a link to {target}, which does not exist", where=shown(path)
-            ) from None
+            end = "leads in a circle" if error.errno == errno.ELOOP else "does not exist"
+            found = f"is a link to {shown(os.readlink(path))}, which {end}"
+            raise DataError("data.dangling-link", found, where=shown(path)) from None
         return None
 
 
