@@ -307,6 +307,18 @@ def test_doctor_reads_a_store_and_keeps_nothing(store: Any, shell: Shell, tmp_pa
     assert again["corpus"] == facts["corpus"]
 
 
+def test_what_is_new_goes_to_the_scratch_folder_and_what_was_read_stays(store: Any, tmp_path: Path) -> None:
+    store.pipe("/old.txt", b"one\n")
+    store.pipe("/new.txt", b"two\n")
+    spool, scratch = tmp_path / "spool", tmp_path / "scratch"
+    read("memory://old.txt", spool)
+    store.rm("/old.txt")  # asking for it again would fail
+    kept = sorted(spool.iterdir())
+    found = resolve(["memory://old.txt", "memory://new.txt"], spool, silent, scratch=scratch)
+    assert [source.path.parent for source in found] == [spool, scratch]
+    assert sorted(spool.iterdir()) == kept
+
+
 def test_standard_input_is_planned(shell: Shell, tmp_path: Path) -> None:
     planned = shell("tokenizer", "-", "--dry-run", "--run", tmp_path / "run", "--json").json["stages"]
     assert planned == [{"name": "tokenizer", "action": "run", "reason": "after standard input has been read"}]

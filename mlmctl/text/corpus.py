@@ -68,21 +68,26 @@ class Source:
         return bool(self.compression) or self.format == "parquet"
 
 
-def resolve(paths: Sequence[str], spool: Path, emit: Emit, column: str = "text") -> list[Source]:
+def resolve(
+    paths: Sequence[str], spool: Path, emit: Emit, column: str = "text", scratch: Path | None = None
+) -> list[Source]:
     """The files that `paths` name (files, folders, globs, `-`, remote ones), in order, each file once.
 
     Folders are searched recursively for known suffixes, sorted by the bytes of the relative path;
     hidden entries and links to folders in them are passed over. Standard input and what is remote
     is read into the folder `spool` under the hash of its content; of a data set that is the `column`.
+    With `scratch`, what `spool` does not have yet is read into that folder instead.
 
     UsageError for a path that does not exist; DataError for what exists but is not text of a known kind;
     ResourceError for what is remote and cannot be read.
     """
     if not paths:
         raise UsageError("usage.no-corpus", "no corpus is named", hint="name files, folders or - for stdin")
+    new = unread(paths, spool, column) if scratch else []
     sources: dict[str, Source] = {}
     for path in paths:
-        for source in _found(path, Spool(spool), emit, column):
+        folder = scratch if scratch and path in new else spool
+        for source in _found(path, Spool(folder), emit, column):
             known = sources.setdefault(os.path.realpath(source.path), source)
             if known is not source:
                 emit(Note(f"{source.name} is named twice and read once"))

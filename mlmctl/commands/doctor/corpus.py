@@ -13,7 +13,7 @@ from ...events import Emit
 from ...pipeline.inputs import SPOOL
 from ...quantities import percent, size
 from ...text import languages, scripts
-from ...text.corpus import resolve, shown, unread
+from ...text.corpus import resolve, shown
 from ...text.survey import NearDuplicates, Survey, survey
 from .section import Finding, Section, level_of, percentiles
 from .tokenizers import Measured
@@ -49,9 +49,8 @@ def read(paths: Sequence[str], recipe: Recipe, run_folder: Path, emit: Emit) -> 
     column, threshold = recipe.corpus.text_column, recipe.mask.near_duplicates
     with tempfile.TemporaryDirectory(prefix="mlmctl-") as temporary:
         # What the run folder has already read is not read a second time.
-        known = run_folder / SPOOL
-        spool = Path(temporary) / "spool" if unread(paths, known, column) else known
-        sources = resolve(paths, spool, emit, column)
+        scratch = Path(temporary) / "spool"
+        sources = resolve(paths, run_folder / SPOOL, emit, column, scratch)
         near = NearDuplicates(threshold, Path(temporary)) if threshold else None
         found = survey(sources, recipe.corpus, emit, "doctor", near)
         return Read(found, len(sources), near.found() if near else None)
