@@ -191,6 +191,12 @@ def test_fault_36_what_is_no_pair_is_refused_with_file_and_row(
     assert str(error.value.where).endswith("x.jsonl:2")
 
 
+def test_a_group_that_is_null_is_none(tmp_path: Path) -> None:
+    row = {"sentence_good": "a", "sentence_bad": "b", "field": None, "linguistics_term": "binding"}
+    [pair] = pairs.read(write(tmp_path / "set.jsonl", [row]))
+    assert pair.groups == {"phenomena": "binding"}
+
+
 def test_sets_are_found_in_a_stable_order_and_named_once(tmp_path: Path) -> None:
     for name in ("b.jsonl", "a.tsv", "deep/c.jsonl.gz", ".hidden.jsonl", "notes.txt"):
         (tmp_path / "sets" / name).parent.mkdir(parents=True, exist_ok=True)

@@ -162,7 +162,9 @@ def test_fault_36_missing_columns_list_those_found_and_the_option(tmp_path: Path
     error = refused(path, text_column="body")
     assert error.message == "row 1: has no column 'body'; the columns found are: text, id, tags"
     assert error.hint == "name the right one: --set corpus.text_column=COLUMN"
-    assert "is not a string" in refused(path, text_column="tags").message
+    no_text = refused(path, text_column="tags")
+    assert "is not a string" in no_text.message
+    assert no_text.hint == error.hint
     wide = ",".join(f"c{n}" for n in range(30))
     assert refused(tmp_path / "a.csv", f"{wide}\n{wide}\n".encode()).message.endswith("c11")
     assert "\x1b" not in refused(tmp_path / "a.csv", b"\x1b[31m\nx\n").message

@@ -106,6 +106,9 @@ def test_fault_40_an_offset_that_may_mean_two_places_is_not_repaired(tmp_path: P
     error = refusal(squad_file(tmp_path / "d.json", question("a"), question("b", "Anna", 11)))
     assert "1 of 2 questions are bad" in error.message
     assert "at several other places" in error.message
+    assert "is not at 11, but at several places" in error.message
+    unsaid = refusal(squad_file(tmp_path / "d.json", question("a"), question("b", "Anna", [])))
+    assert "is at several places, and answer_start does not say" in unsaid.message
     assert str(error.where).endswith("d.json: data[0].paragraphs[0].qas[1]")
     assert "--on-bad skip" in str(error.hint)
 

@@ -91,6 +91,7 @@ def test_columns_are_the_first_and_the_last_unless_numbers_are_given(tmp_path: P
     assert said(data) == [(("Anna", "sings"), [Span("NP", 0, 1), Span("VP", 1, 2)])]
     error = refusal(tmp_path / "d.conll", content, tags_column="6")
     assert "5 columns" in str(error)
+    assert "--set finetune.tags_column=" in str(error)
     for wrong in ("ner", "0", "-1", "²"):
         with pytest.raises(UsageError, match=r"finetune\.tags_column"):
             read(tmp_path / "d.conll", content, tags_column=wrong)

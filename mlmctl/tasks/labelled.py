@@ -22,6 +22,7 @@ from ..config import EvaluateConfig, FinetuneConfig
 from ..errors import DataError
 from ..events import Emit, Note
 from ..text.corpus import shown
+from ..text.rows import way_out
 from . import tables
 
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.0*)?")
@@ -114,10 +115,12 @@ def read(
     rows: list[tables.Row] = []
     hashes: list[int] = []
     for row in tables.read(path, columns=(config.text_column, config.label_column)):
-        text = row.value(config.text_column, f"{table}.text_column")
+        setting = f"{table}.text_column"
+        text = row.value(config.text_column, setting)
         label = row.value(config.label_column, f"{table}.label_column")
         if not isinstance(text, str):
-            row.fail("data.bad-text", f"the value of {config.text_column!r} is not a string")
+            found = f"the value of {config.text_column!r} is not a string"
+            row.fail("data.bad-text", found, way_out(setting))
         try:
             labels.append(canonical_label(label))
             hashes.append(text_hash(text))

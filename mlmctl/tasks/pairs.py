@@ -61,7 +61,8 @@ def read(path: Path) -> list[Pair]:
     pairs = []
     for row in tables.read(path):
         good, bad = (_sentence(row, column) for column in _SENTENCES)
-        groups = {name: row.values[column] for name, column in GROUPS.items() if column in row.values}
+        values = {name: row.values.get(column) for name, column in GROUPS.items()}
+        groups = {name: value for name, value in values.items() if value is not None}
         for name, group in groups.items():
             if not isinstance(group, str):
                 row.fail("data.bad-text", f"the value of {GROUPS[name]!r} is not a string")

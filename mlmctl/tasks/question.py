@@ -110,6 +110,7 @@ def _locate(context: str, text: str, start: object) -> tuple[Answer, How]:
         before = context.encode()[:place]
         if context.encode().startswith(text.encode(), place):
             return Answer(text, len(before.decode())), "bytes"
-    raise Fault(
-        "ambiguous_answer", f"the answer {shown(text)[:60]!r} is not at {place}, but at several places"
-    )
+        found = f"is not at {place}, but at several places"
+    else:
+        found = "is at several places, and answer_start does not say at which"
+    raise Fault("ambiguous_answer", f"the answer {shown(text)[:60]!r} {found}")

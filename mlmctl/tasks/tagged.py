@@ -21,6 +21,7 @@ from ..events import Emit, Note
 from ..measure import entities
 from ..measure.entities import Span
 from ..text.corpus import shown
+from ..text.rows import way_out
 from . import columns, tables
 from .labelled import text_hash
 
@@ -222,12 +223,13 @@ def _strings(row: tables.Row, column: str, field: str, config: FinetuneConfig | 
 
 
 def _from_columns(path: Path, config: FinetuneConfig | EvaluateConfig) -> Iterator[_Sentence]:
-    chosen = [_column(field, config) for field in _FIELDS]
+    chosen = {field: _column(field, config) for field in _FIELDS}
+    last = max(chosen, key=chosen.__getitem__)
     for row, lines in columns.read(path):
-        if max(chosen) >= len(lines[0]):
-            found = f"has {len(lines[0])} columns and none of the number {max(chosen) + 1}"
-            row.fail("data.columns", found)
-        words, tags = ([cells[number] for cells in lines] for number in chosen)
+        if chosen[last] >= len(lines[0]):
+            found = f"has {len(lines[0])} columns and none of the number {chosen[last] + 1}"
+            row.fail("data.columns", found, way_out(f"{_table(config)}.{last}"))
+        words, tags = ([cells[number] for cells in lines] for number in chosen.values())
         yield _Sentence(row, words, tags, has_lines=True)
 
 

@@ -43,9 +43,14 @@ class Row:
             self.fail(
                 "data.columns",
                 f"has no column {column!r}; the columns found are: {found}",
-                f"name the right one: --set {setting}=COLUMN" if setting else None,
+                way_out(setting) if setting else None,
             )
         return self.values[column]
+
+
+def way_out(setting: str) -> str:
+    """The hint of an error that another column may mend."""
+    return f"name the right one: --set {setting}=COLUMN"
 
 
 def rows(
@@ -70,13 +75,13 @@ def texts(source: Source, config: CorpusConfig, tally: Tally, at_byte: AtByte) -
     DataError as for `rows`, and `data.bad-text` for a value that is neither, `data.encoding` for half a
     surrogate pair, which is counted and replaced where replacing was asked for.
     """
-    column = config.text_column
+    column, setting = config.text_column, "corpus.text_column"
     for row in rows(source, config, tally, at_byte, [column]):
-        text = row.value(column, "corpus.text_column")
+        text = row.value(column, setting)
         if text is None:
             text = ""
         elif not isinstance(text, str):
-            row.fail("data.bad-text", f"the value of {column!r} is not a string")
+            row.fail("data.bad-text", f"the value of {column!r} is not a string", way_out(setting))
         elif not _is_encodable(text):
             if config.encoding_errors == "strict":
                 row.fail("data.encoding", "holds half of a surrogate pair", "--encoding-errors replace")
