@@ -10,7 +10,7 @@ from ..config import CorpusConfig
 from ..errors import DataError
 from ..text.compression import COMPRESSIONS
 from ..text.corpus import FORMATS as _CORPUS
-from ..text.corpus import Source, shown
+from ..text.corpus import Source, shown, suffix_of
 from ..text.reading import Tally, lines
 from ..text.rows import Row, rows
 
@@ -32,8 +32,7 @@ def read(path: Path, kinds: Iterable[str] = (), columns: Sequence[str] = ()) -> 
 
 def suffix(path: Path) -> str:
     """The suffix that says what is in a file, in lower case: that before `.gz` of a compressed one."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    return "".join(suffixes[-2:-1] if suffixes and suffixes[-1] in COMPRESSIONS else suffixes[-1:])
+    return suffix_of(path)[0]
 
 
 def content(path: Path, kinds: Iterable[str]) -> tuple[str, str]:
@@ -47,8 +46,8 @@ def content(path: Path, kinds: Iterable[str]) -> tuple[str, str]:
 
 
 def _source(path: Path, kinds: Iterable[str], form: str) -> Source:
-    compression = COMPRESSIONS.get(path.suffix.lower(), "")
-    if suffix(path) not in kinds or (compression and form == "parquet"):
+    suffix, compression = suffix_of(path)
+    if suffix not in kinds or (compression and form == "parquet"):
         hint = f"{' '.join(kinds)}, plain or (but for .parquet) with {' '.join(COMPRESSIONS)}"
         found = "is not a labelled file of a known kind"
         raise DataError("data.format", found, where=shown(str(path)), hint=hint)

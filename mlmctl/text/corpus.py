@@ -228,14 +228,18 @@ def _refusal(path: str, where: str) -> DataError | None:
 
 def kind_of(path: str) -> tuple[str, str] | None:
     """(compression, format) of a file by the tables of suffixes, None if they do not know it."""
-    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
-    compression = COMPRESSIONS.get(suffixes[-1], "") if suffixes else ""
-    if compression:
-        suffixes.pop()
-    form = FORMATS.get(suffixes[-1]) if suffixes else None
-    if form is None or (compression and suffixes[-1] == _COMPRESSED_INSIDE):
+    suffix, compression = suffix_of(Path(path))
+    form = FORMATS.get(suffix)
+    if form is None or (compression and suffix == _COMPRESSED_INSIDE):
         return None
     return compression, form
+
+
+def suffix_of(path: Path) -> tuple[str, str]:
+    """(suffix that says what is in a file, compression), in lower case: `.txt` and `gzip` of `a.txt.gz`."""
+    *others, last = "", *(suffix.lower() for suffix in path.suffixes)
+    compression = COMPRESSIONS.get(last, "")
+    return (others[-1] if compression else last), compression
 
 
 def _folder(folder: str, emit: Emit) -> Iterator[Source]:
