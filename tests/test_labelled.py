@@ -190,7 +190,7 @@ label_lists = st.lists(st.integers(0, 4), min_size=1, max_size=200).map(lambda x
 def test_a_sample_has_its_size_every_label_and_the_shares(labels: Any, size: int, seed: int) -> None:
     present, counts = np.unique(labels, return_counts=True)
     if size < len(present) and size < len(labels):
-        with pytest.raises(ValueError, match="labels"):
+        with pytest.raises(DataError, match="labels"):
             labelled.sample(labels, size, seed)
         return
     chosen = labelled.sample(labels, size, seed)

@@ -232,5 +232,5 @@ def test_samples_differ_by_seed_and_keep_the_only_sentence_of_a_rare_type() -> N
     samples = [tagged.sample(sentences, 950, seed) for seed in range(20)]
     assert all(1000 in chosen for chosen in samples)
     assert len({tuple(chosen) for chosen in samples}) == 20
-    with pytest.raises(ValueError, match="1 sentences cannot hold 3 types"):
+    with pytest.raises(DataError, match="1 sentences cannot hold 3 types"):
         tagged.sample(sentences, 1, 0)

@@ -22,7 +22,6 @@ from torch.nn import functional
 from ..config import EvaluateConfig, FinetuneConfig
 from ..engine.adapting import output_layer
 from ..engine.architectures import Head
-from ..errors import DataError
 from ..events import Emit
 from ..measure import calibration, classification
 from ..text.specials import Specials
@@ -63,10 +62,7 @@ class Classification:
         return np.flatnonzero(~data.is_empty)
 
     def sample(self, data: Labelled, num_examples: int, seed: int) -> NDArray[np.int64]:
-        try:
-            return labelled.sample(data.labels, num_examples, seed)
-        except ValueError as error:
-            raise DataError("data.too-few", str(error), hint="raise --max-examples") from None
+        return labelled.sample(data.labels, num_examples, seed)
 
     def epochs(self, num_examples: int) -> float:
         return usual_epochs(num_examples)

@@ -175,16 +175,24 @@ def facts(data: Labelled) -> dict[str, int]:
     }
 
 
-def sample(labels: NDArray[np.int64], num_examples: int, seed: int) -> NDArray[np.int64]:
+def too_few(message: str) -> DataError:
+    """The error of a sample that is too small to represent its data."""
+    return DataError("data.too-few", message, hint="raise --max-examples")
+
+
+def sample(
+    labels: NDArray[np.int64], num_examples: int, seed: int, called: str = "labels"
+) -> NDArray[np.int64]:
     """Numbers (ascending) of a seeded sample that keeps the shares of the labels, at least one of each.
 
-    Seats are given by largest remainder. ValueError if there are more labels than `num_examples`.
+    Seats are given by largest remainder. DataError if there are more labels (`called` so in the message)
+    than `num_examples`.
     """
     if num_examples >= len(labels):
         return np.arange(len(labels))
     present, counts = np.unique(labels, return_counts=True)
     if num_examples < len(present):
-        raise ValueError(f"{num_examples} examples cannot hold {len(present)} labels")
+        raise too_few(f"{num_examples} examples cannot hold {len(present)} {called}")
     # One seat each first, then what is left by share of the rest: no class can lose its only seat.
     fair = counts * num_examples / len(labels)
     seats = np.maximum(1, np.floor(fair)).astype(np.int64)

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from ..config import EvaluateConfig, FinetuneConfig
 from ..engine.architectures import Head
-from ..errors import DataError
 from ..events import Emit, Note
 from ..measure import squad as scoring
 from ..text.specials import Specials
@@ -69,12 +68,8 @@ class QuestionAnswering:
 
     def sample(self, data: Questions, num_examples: int, seed: int) -> NDArray[np.int64]:
         """Answerable and unanswerable questions keep their shares."""
-        try:
-            return labelled.sample(data.is_answerable.astype(np.int64), num_examples, seed)
-        except ValueError:
-            hint = "raise --max-examples"
-            message = f"{num_examples} examples cannot hold answerable and unanswerable questions"
-            raise DataError("data.too-few", message, hint=hint) from None
+        kinds = data.is_answerable.astype(np.int64)
+        return labelled.sample(kinds, num_examples, seed, "kinds of questions, with and without an answer")
 
     def mask_rate(self, num_examples: int) -> float:
         return 0.0

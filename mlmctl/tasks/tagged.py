@@ -23,7 +23,7 @@ from ..measure.entities import Span
 from ..text.corpus import shown
 from ..text.rows import way_out
 from . import columns, tables
-from .labelled import text_hash
+from .labelled import text_hash, too_few
 
 _LISTED = 12
 _TABLES = (".jsonl", ".parquet")
@@ -154,7 +154,7 @@ def facts(data: Tagged) -> dict[str, int]:
 def sample(data: Tagged, num_examples: int, seed: int) -> NDArray[np.int64]:
     """Numbers (ascending) of a seeded random sample that has every type; a larger one holds the smaller.
 
-    For each type that is not in it yet, rarest first, a sentence with it is drawn, then any. ValueError
+    For each type that is not in it yet, rarest first, a sentence with it is drawn, then any. DataError
     if that many sentences cannot hold all types.
     """
     if num_examples >= len(data):
@@ -168,7 +168,7 @@ def sample(data: Tagged, num_examples: int, seed: int) -> NDArray[np.int64]:
         chosen.append(next(place for place, types in enumerate(types_of) if missing[0] in types))
         missing = [kind for kind in missing if kind not in types_of[chosen[-1]]]
     if len(chosen) > num_examples:
-        raise ValueError(f"{num_examples} sentences cannot hold {len(frequency)} types of entities")
+        raise too_few(f"{num_examples} sentences cannot hold {len(frequency)} types of entities")
     others = np.delete(shuffled, chosen)
     return np.sort(np.concatenate([shuffled[chosen], others[: num_examples - len(chosen)]]))
 

@@ -20,7 +20,6 @@ from torch.nn import functional
 
 from ..config import EvaluateConfig, FinetuneConfig
 from ..engine.architectures import Head
-from ..errors import DataError
 from ..events import Emit
 from ..measure import entities
 from ..measure.entities import OUTSIDE, Counts, Span
@@ -76,10 +75,7 @@ class Tagging:
         return np.flatnonzero(~data.is_empty)
 
     def sample(self, data: Tagged, num_examples: int, seed: int) -> NDArray[np.int64]:
-        try:
-            return tagged.sample(data, num_examples, seed)
-        except ValueError as error:
-            raise DataError("data.too-few", str(error), hint="raise --max-examples") from None
+        return tagged.sample(data, num_examples, seed)
 
     def epochs(self, num_examples: int) -> float:
         return usual_epochs(num_examples)
