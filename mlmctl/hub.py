@@ -11,6 +11,7 @@ from pathlib import Path
 from .errors import MlmctlError, ResourceError, UsageError, one_line
 
 PREFIX = "hf:"
+_CACHED = "models--"
 FILES = (
     "config.json",
     "model.safetensors",
@@ -53,9 +54,17 @@ def called(folder: Path) -> str:
     hub for one that was fetched (into a folder called by a hash).
     """
     whole = folder.resolve()
-    if whole.parent.name == "snapshots":
-        return whole.parent.parent.name.removeprefix("models--")
+    if name := name_of(whole):
+        return short_name(name)
     return whole.parent.name if whole.name == "pretrain" else whole.name
+
+
+def name_of(folder: Path) -> str | None:
+    """`hf:OWNER/NAME` of the model in a folder of the hub's cache, `models--OWNER--NAME/snapshots/HASH`."""
+    repository = folder.parent.parent.name
+    if folder.parent.name != "snapshots" or not repository.startswith(_CACHED):
+        return None
+    return PREFIX + repository.removeprefix(_CACHED).replace("--", "/", 1)
 
 
 def _fetched(name: str) -> Path:

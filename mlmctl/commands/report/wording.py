@@ -11,8 +11,6 @@ from ...quantities import duration, number, percent, size
 from .parts import Table
 
 _COUNT, _SIZE = "num_", "_bytes"
-_OF_HUB = "models--"
-"""How the folder of a model begins in the cache of huggingface_hub: `models--OWNER--NAME/snapshots/HASH`."""
 
 
 def name(field: str) -> str:
@@ -54,10 +52,7 @@ def folder(path: str) -> str:
     place = Path(path)
     if not place.is_absolute():
         return path
-    repository = place.parent.parent.name
-    if place.parent.name == "snapshots" and repository.startswith(_OF_HUB):
-        return hub.PREFIX + repository.removeprefix(_OF_HUB).replace("--", "/")
-    return "/".join(place.parts[-2:])
+    return hub.name_of(place) or "/".join(place.parts[-2:])
 
 
 def facts(found: Mapping[str, Any], fields: Iterable[str]) -> list[tuple[str, str]]:
