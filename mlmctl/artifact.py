@@ -14,8 +14,8 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,19 @@ from .errors import ArtifactError
 from .json_files import REMAKE
 from .manifest import MANIFEST, FileRecord, Header, Manifest, fingerprint_of, read_manifest
 from .storage import TEMPORARY, HashCache, make_folder, sha256_file, sync
+
+PATTERNS = ("tokenizer", "mask/blocks", "mask/policy", "pretrain", "finetune/*", "evaluate/*/*")
+"""Where the artifacts of a run folder are."""
+
+_DRAFT = "-" + "[0-9a-f]" * 8
+_FILE = TEMPORARY + "[0-9a-f]" * 16
+_UNFINISHED = (
+    *(str(Path(pattern).with_name(TEMPORARY + Path(pattern).name + _DRAFT)) for pattern in PATTERNS),
+    *(f"{place}/{TEMPORARY}*{_DRAFT}" for place in (".work/**", ".spool")),
+    *(f"{place}/{_FILE}" for place in (".", ".work/**", ".spool")),
+)
+"""Names of what a kill leaves, where it is written: what others call alike elsewhere is theirs, and so is
+another run folder inside this one, which may be in use."""
 
 
 @dataclass
@@ -113,26 +126,32 @@ def recover(run: Path) -> list[str]:
     done = []
     old = run / ".old"
     refuse_links(run, old)
-    for kept in sorted(old.rglob(MANIFEST), key=lambda p: len(p.parts)) if old.is_dir() else []:
-        target = run / kept.parent.relative_to(old)
-        if not target.exists():
+    for kept in _ours(run, [f"{old.name}/{pattern}" for pattern in PATTERNS]):
+        target = run / kept.relative_to(old)
+        if (kept / MANIFEST).exists() and not target.exists():
             make_folder(target.parent)
-            kept.parent.rename(target)
+            kept.rename(target)
             sync(target.parent)
-            sync(kept.parent.parent)
+            sync(kept.parent)
             done.append(f"put back {target.relative_to(run)}, whose replacement was cut short")
-    if old.is_dir():
-        shutil.rmtree(old)
-    for folder, names, files in os.walk(run):
-        for name in [n for n in names if n.startswith(TEMPORARY)]:
-            names.remove(name)
-            if (Path(folder) / name).is_symlink():
-                continue  # none of ours
-            shutil.rmtree(Path(folder) / name, ignore_errors=True)
-            done.append(f"removed {name}, left by a run that was killed")
-        for name in [n for n in files if n.startswith(TEMPORARY)]:
-            (Path(folder) / name).unlink(missing_ok=True)
+        else:
+            shutil.rmtree(kept, ignore_errors=True)
+    for folder in [*sorted(old.rglob("*"), reverse=True), old]:
+        with suppress(OSError):  # others have put something there
+            folder.rmdir()
+    for left in _ours(run, _UNFINISHED):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+            done.append(f"removed {left.name}, left by a run that was killed")
+        else:
+            left.unlink(missing_ok=True)
     return done
+
+
+def _ours(run: Path, patterns: Iterable[str]) -> list[Path]:
+    """What a run folder holds under these names, and not behind a link."""
+    found = sorted({path for pattern in patterns for path in run.glob(pattern)})
+    return [path for path in found if _link(run, path) is None]
 
 
 def recover_target(target: Path, old: Path) -> None:
@@ -155,13 +174,16 @@ def refuse_links(run: Path, path: Path) -> None:
     The run folder itself may be one: it is the user's. What lies in it is ours, and a link there would lead
     what is written, moved or deleted to a place that nobody named.
     """
-    for place in (path, *path.parents):
-        if place == run:
-            return
-        if place.is_symlink():
-            raise ArtifactError(
-                "artifact.link", "is a symbolic link; nothing is written through it", where=str(place)
-            )
+    if link := _link(run, path):
+        raise ArtifactError(
+            "artifact.link", "is a symbolic link; nothing is written through it", where=str(link)
+        )
+
+
+def _link(run: Path, path: Path) -> Path | None:
+    within = path.relative_to(run)
+    places = [run / place for place in (within, *within.parents) if place != Path()]
+    return next((place for place in places if place.is_symlink()), None)
 
 
 def _close(draft: Draft, header: Header, environment: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from mlmctl.artifact import open_artifact, publish, recover
 from mlmctl.errors import ArtifactError
 from mlmctl.json_files import read_lines
 from mlmctl.manifest import MANIFEST, FileRecord, Header, canonical, read_manifest
-from mlmctl.storage import HashCache, sha256_file
+from mlmctl.storage import HashCache, make_folder, sha256_file
 
 HEADER = Header("tokenizer", {"vocab_size": 64}, {"corpus": "ab"})
 
@@ -144,12 +144,32 @@ def test_recover_undoes_a_swap_that_was_cut_short(tmp_path: Path) -> None:
     make(tmp_path / "mask" / "blocks")
     (tmp_path / ".old" / "mask").mkdir(parents=True)
     (tmp_path / "mask" / "blocks").rename(tmp_path / ".old" / "mask" / "blocks")
-    (tmp_path / "mask" / ".tmp-blocks-1234").mkdir()
+    (tmp_path / "mask" / ".tmp-blocks-0123abcd").mkdir()
     done = recover(tmp_path)
     assert len(done) == 2
     open_artifact(tmp_path / "mask" / "blocks")
     assert not (tmp_path / ".old").exists()
-    assert not (tmp_path / "mask" / ".tmp-blocks-1234").exists()
+    assert not (tmp_path / "mask" / ".tmp-blocks-0123abcd").exists()
+
+
+def test_fault_18_recover_removes_nothing_that_others_have_put_there(tmp_path: Path) -> None:
+    kept = [
+        ".tmp-notes", ".tmp-tokenizer-1234", ".tmp-backup-20240101/x", "mask/.tmp-mine-20240101/x",
+        "other/.tmp-tokenizer-0123abcd/x", "other/.work/pretrain-1/.tmp-0123456789abcdef", ".old/mine",
+    ]  # fmt: skip
+    left = [
+        ".tmp-0123456789abcdef", ".tmp-tokenizer-0123abcd/x", "finetune/.tmp-mine-0123abcd/x",
+        ".work/pretrain-1/checkpoints/.tmp-step-1-0123abcd/x", ".work/mask-1/parts/.tmp-0123456789abcdef",
+        ".spool/.tmp-stdin-0123abcd", ".old/mask/blocks/x",
+    ]  # fmt: skip
+    for name in kept + left:
+        make_folder((tmp_path / name).parent)
+        (tmp_path / name).write_text("1")
+    (tmp_path / "evaluate").symlink_to(tmp_path / "other")
+    (tmp_path / "other/squad/.tmp-mine-0123abcd").mkdir(parents=True)
+    recover(tmp_path)
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == set(kept)
+    assert (tmp_path / "other/squad/.tmp-mine-0123abcd").is_dir()
 
 
 def test_recover_drops_the_old_one_once_the_new_stands(tmp_path: Path) -> None:

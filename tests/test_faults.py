@@ -294,6 +294,7 @@ def test_fault_18_foreign_files_stay_as_they_are(shell: Shell, tmp_path: Path) -
     foreign = {
         "notes.txt": b"mine", "tokenizer.bak/manifest.json": b"{}", "mask/mine": b"", ".mine": b"",
         "old/x": b"1", "finetune/mine/config.json": b"{}", "pretrain.tar": b"",
+        ".tmp-notes": b"mine", ".old/mine": b"",
     }  # fmt: skip
     for name, content in foreign.items():
         (run / name).parent.mkdir(parents=True, exist_ok=True)

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..artifact import PATTERNS
 from ..errors import UsageError
 from ..manifest import MANIFEST, Manifest, read_manifest
 from ..quantities import is_number
 from . import evaluations
 from .evaluations import Evaluation
-from .status import PATTERNS
 
 _MEASURED = ("pretrain", "finetune", "evaluate")
 """Stages whose metrics are results."""

@@ -7,11 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..artifact import PATTERNS
 from ..errors import ArtifactError, UsageError
 from ..manifest import MANIFEST, Manifest, read_manifest
-
-PATTERNS = ("tokenizer", "mask/blocks", "mask/policy", "pretrain", "finetune/*", "evaluate/*/*")
-"""Where the artifacts of a run folder are."""
 
 _FACTS = (
     "vocab_size",

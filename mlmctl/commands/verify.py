@@ -12,14 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..artifact import faults
+from ..artifact import PATTERNS, faults
 from ..errors import ArtifactError, MlmctlError, UsageError
 from ..events import Emit, Progress, silent
 from ..manifest import MANIFEST, Manifest, read_manifest
 from ..pipeline import inputs
 from ..storage import HashCache
 from ..text.corpus import fingerprint, resolve
-from .status import PATTERNS
 
 _CHECKPOINTS = ".work/*/checkpoints/step-*"
 _ITSELF = "."
