@@ -22,11 +22,13 @@ from typing import Any
 
 from .errors import ArtifactError
 from .json_files import REMAKE
-from .manifest import MANIFEST, FileRecord, Header, Manifest, fingerprint_of, read_manifest
+from .manifest import MANIFEST, FileRecord, Header, Manifest, fingerprint_of, is_manifest, read_manifest
 from .storage import TEMPORARY, HashCache, make_folder, sha256_file, sync
 
 PATTERNS = ("tokenizer", "mask/blocks", "mask/policy", "pretrain", "finetune/*", "evaluate/*/*")
 """Where the artifacts of a run folder are."""
+LOCK = ".lock"
+"""What every run folder holds."""
 
 _DRAFT = "-" + "[0-9a-f]" * 8
 _FILE = TEMPORARY + "[0-9a-f]" * 16
@@ -116,6 +118,11 @@ def check_file(folder: Path, name: str, record: FileRecord, cache: HashCache | N
         raise ArtifactError(
             "artifact.damaged", "its SHA-256 is not the one recorded", where=str(path), hint=REMAKE
         )
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder is a run folder or claims to be an artifact; what is in it is not looked at."""
+    return (folder / LOCK).exists() or is_manifest(folder / MANIFEST)
 
 
 def recover(run: Path) -> list[str]:

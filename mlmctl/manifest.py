@@ -94,6 +94,16 @@ def fingerprint_of(key: str, outputs: Mapping[str, FileRecord]) -> str:
     return digest([key, {name: record.sha256 for name, record in outputs.items()}])
 
 
+def is_manifest(path: Path) -> bool:
+    """Whether a file begins as manifests do: others have a `manifest.json` too."""
+    beginning = b'{\n "schema_version"'
+    try:
+        with path.open("rb") as file:
+            return file.read(len(beginning)) == beginning
+    except OSError:
+        return False
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of an artifact, checked against itself (schema, checksum, key, fingerprint).
 

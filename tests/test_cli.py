@@ -52,6 +52,13 @@ def one_error(outcome: Outcome, code: int) -> str:
     return lines[0]
 
 
+def test_a_corpus_folder_that_holds_the_run_folder_stays_the_same_corpus(shell: Shell) -> None:
+    write_corpus(Path("c.txt"))
+    arguments = ("pretrain", ".", *SMALL, "--steps", "2", "--json")
+    assert {stage["status"] for stage in shell(*arguments).json["stages"]} == {"ran"}
+    assert {stage["status"] for stage in shell(*arguments).json["stages"]} == {"fresh"}
+
+
 def test_five_commands_run_end_to_end_with_no_data_named(shell: Shell) -> None:
     small = [*SMALL, "--steps", "2"]
     assert shell("tokenizer", "--vocab-size", "400", "--json").json["metrics"]["vocab_size"] == 400

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from mlmctl.artifact import publish
 from mlmctl.errors import DataError, MlmctlError, UsageError
 from mlmctl.events import Event, Note, silent
+from mlmctl.manifest import Header
 from mlmctl.storage import sha256_file
 from mlmctl.text.corpus import fingerprint, resolve
 
@@ -44,6 +46,25 @@ def test_a_folder_is_searched_in_byte_order_and_the_rest_is_told(folder: Path, t
     assert [source.size for source in sources] == [5, 7, 5, 13, 9]
     assert isinstance(told[0], Note)
     assert "2 others" in told[0].message
+
+
+def test_run_folders_and_artifacts_in_a_folder_are_passed_over(folder: Path, tmp_path: Path) -> None:
+    for name in ("run/.lock", "run/curve/curve.csv", "deep/model/README.md", "theirs/manifest.json"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+    with publish(folder / "deep/model/mine", Header("export", {})) as draft:
+        (draft.path / "vocab.txt").write_text("a")
+    (folder / "theirs/e.txt").write_text("e")
+    told: list[Event] = []
+    sources = resolve([str(folder)], tmp_path / "spool", told.append)
+    names = [source.path.relative_to(folder).as_posix() for source in sources]
+    assert names == [
+        "B.TXT", "a.jsonl", "b.txt", "deep/c.txt.gz", "deep/d.md", "deep/model/README.md", "theirs/e.txt"
+    ]  # fmt: skip
+    for name in ("run", "deep/model/mine"):
+        assert f"{folder / name} is passed over" in str(told)
+    [named] = resolve([str(folder / "deep/model/mine")], tmp_path / "spool", silent)
+    assert named.path.name == "vocab.txt"
 
 
 def test_the_order_is_stable_whatever_the_file_system_says(

@@ -22,14 +22,13 @@ from pretrain_world import LENGTH, Run, config, make_inputs
 from torch import Tensor, nn
 
 from mlmctl import signals
-from mlmctl.artifact import open_artifact, publish, recover
+from mlmctl.artifact import LOCK, open_artifact, publish, recover
 from mlmctl.config import PretrainConfig, RuntimeConfig
 from mlmctl.engine import loop, machine, runtime
 from mlmctl.engine.checkpoint import Checkpoints, Counters
 from mlmctl.errors import BusyError, ResourceError, UsageError, from_os_error
 from mlmctl.events import Note, silent
 from mlmctl.manifest import MANIFEST, Header
-from mlmctl.pipeline import lock
 from mlmctl.pipeline.lock import locked
 from mlmctl.stages import pretrain
 from mlmctl.storage import check_writable, sha256_file
@@ -221,7 +220,7 @@ def test_fault_14_a_read_only_file_system_is_exit_6(
     really = os.open
 
     def refuse(path: Any, *arguments: Any, **named: Any) -> int:
-        if str(path).endswith(lock.NAME):
+        if str(path).endswith(LOCK):
             raise OSError(number, os.strerror(number), path)
         return really(path, *arguments, **named)
 

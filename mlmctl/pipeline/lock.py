@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..artifact import LOCK
 from ..errors import ArtifactError, BusyError, ResourceError, UsageError
 from ..storage import make_folder
 
-NAME = ".lock"
 _PATIENCE = 0.2
 """Seconds to wait for a holder that has the lock and has not yet written who it is."""
 
@@ -35,13 +35,13 @@ def locked(run: Path) -> Iterator[None]:
     _check_name(run)
     try:
         make_folder(run)
-        descriptor = os.open(run / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(run / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     except FileExistsError:
         raise ResourceError("resource.run", "is a file, not a folder", where=str(run)) from None
     except OSError as error:
         if error.errno == errno.ELOOP:
             found = "is a symbolic link; nothing is written through it"
-            raise ArtifactError("artifact.link", found, where=str(run / NAME)) from None
+            raise ArtifactError("artifact.link", found, where=str(run / LOCK)) from None
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR):
             found, hint = f"the run folder is not writable ({error.strerror})", "choose another --run folder"
             raise ResourceError("resource.run", found, where=str(run), hint=hint) from None

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..artifact import is_ours
 from ..errors import DataError, UsageError
 from ..events import Emit, Note
 from ..manifest import digest
@@ -73,9 +74,9 @@ def resolve(
 ) -> list[Source]:
     """The files that `paths` name (files, folders, globs, `-`, remote ones), in order, each file once.
 
-    Folders are searched recursively for known suffixes, sorted by the bytes of the relative path;
-    hidden entries and links to folders in them are passed over. Standard input and what is remote
-    is read into the folder `spool` under the hash of its content; of a data set that is the `column`.
+    Folders are searched recursively for known suffixes, sorted by the bytes of the relative path; passed
+    over are hidden entries, links to folders, run folders and artifacts in them. Standard input and what is
+    remote is read into the folder `spool` under the hash of its content; of a data set that is the `column`.
     With `scratch`, what `spool` does not have yet is read into that folder instead.
 
     UsageError for a path that does not exist; DataError for what exists but is not text of a known kind;
@@ -245,7 +246,12 @@ def suffix_of(path: Path) -> tuple[str, str]:
 def _folder(folder: str, emit: Emit) -> Iterator[Source]:
     names, num_others = [], 0
     for parent, folders, files in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        seen = [name for name in folders if not name.startswith(".")]
+        # What commands have written (logs, predictions, a vocabulary) is nothing to learn from.
+        folders[:] = [name for name in seen if not is_ours(Path(parent, name))]
+        for name in sorted({*seen} - {*folders}):
+            made = shown(os.path.join(parent, name))
+            emit(Note(f"{made} is passed over: a run folder or an artifact is no corpus"))
         for name in files:
             if name.startswith(".") or kind_of(name) is None:
                 num_others += 1
