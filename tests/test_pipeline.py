@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from mlmctl.config import RuntimeConfig
 from mlmctl.errors import ArtifactError, BusyError, InterruptedRun
 from mlmctl.events import Event, Note
-from mlmctl.manifest import MANIFEST
+from mlmctl.manifest import MANIFEST, read_manifest
 from mlmctl.pipeline import Node, execute, preview
 from mlmctl.pipeline.lock import locked
 from mlmctl.stages.stage import Stage
@@ -66,6 +67,29 @@ def test_a_stale_tokenizer_is_made_again_and_a_trained_model_is_not_thrown_away(
     assert caught.value.exit_code == 5
     assert (tmp_path / "pretrain" / MANIFEST).exists()
     assert bring_up(tmp_path, nodes(tmp_path, vocab=2), force=("pretrain",)) == ["fresh", "ran"]
+
+
+def test_fault_02_what_was_begun_to_replace_a_stale_artifact_is_continued(tmp_path: Path) -> None:
+    def stops(stage: Stage) -> dict[str, Any]:
+        (stage.work / "part").write_text("1")
+        raise InterruptedRun(2)
+
+    def goes_on(stage: Stage) -> dict[str, Any]:
+        (stage.out / "x").write_text("b")
+        return {"was_there": (stage.work / "part").exists()}
+
+    bring_up(tmp_path, nodes(tmp_path)[:1])
+    changed = nodes(tmp_path, vocab=2)[0]
+    with pytest.raises(InterruptedRun):
+        bring_up(tmp_path, [replace(changed, run=stops)])
+    (work,) = (tmp_path / ".work").iterdir()
+    assert preview(tmp_path, lambda cache: [changed], runtime=RuntimeConfig())[0][1] == "resume"
+    whole = shutil.copytree(tmp_path, tmp_path.with_name("forced"))
+    assert bring_up(tmp_path, [replace(changed, run=goes_on)]) == ["resumed"]
+    assert read_manifest(tmp_path / "tokenizer").metrics == {"was_there": True}
+    assert not work.exists()
+    assert bring_up(whole, [replace(changed, run=goes_on)], force=("tokenizer",)) == ["ran"]
+    assert read_manifest(whole / "tokenizer").metrics == {"was_there": False}
 
 
 def test_fault_23_a_changed_recipe_is_refused_with_the_field(tmp_path: Path) -> None:

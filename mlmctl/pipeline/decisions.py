@@ -3,9 +3,10 @@
 no artifact, no work            -> run
 no artifact, work of this key   -> resume
 artifact of this key            -> verify, nothing to do
-artifact of another key         -> make it again (tokenizer, mask, evaluate), or refuse, naming
-                                   the field that changed (pretrain, finetune), unless a field
-                                   that may grow has changed and the stage can continue
+artifact of another key         -> make it again (tokenizer, mask, evaluate; resume if that was
+                                   begun), or refuse, naming the field that changed (pretrain,
+                                   finetune), unless a field that may grow has changed and the
+                                   stage can continue
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def decide(run: Path, node: Node, header: Header, force: Collection[str] = ()) -
             return Decision("fresh", "nothing changed", manifest)
         changes = _changes(manifest.config, manifest.inputs, header)
         if node.replaceable:
-            return Decision("run", "stale: " + ("; ".join(changes) or _OTHER_VERSION))
+            stale = "stale: " + ("; ".join(changes) or _OTHER_VERSION)
+            return Decision("resume" if is_begun(work) else "run", stale)
         if manifest.inputs == header.inputs and node.trunk_of(manifest.config) == node.trunk:
             return Decision("extend", "; ".join(changes))
         raise _refusal(node, "was made with another configuration or input", changes)
