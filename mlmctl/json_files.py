@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -36,10 +37,7 @@ def read_json(path: Path, make: Callable[[dict[str, Any]], T]) -> T:
 
 def parse_json(path: Path) -> dict[str, Any]:
     """The JSON object in a small file, whoever wrote it; ValueError or RecursionError if it is none."""
-    with path.open("rb") as file:
-        content = file.read(_MAX_JSON + 1)
-    if len(content) > _MAX_JSON:
-        raise ValueError(f"it has more than {_MAX_JSON:,} bytes")
+    content = bounded_bytes(path, _MAX_JSON)
     if content.count(b"[") > _MAX_LISTS:
         raise ValueError(f"it has more than {_MAX_LISTS:,} lists")
     found = json.loads(content)
@@ -64,6 +62,16 @@ def read_lines(path: Path, most: int | None = None) -> list[dict[str, Any]]:
     if not all(isinstance(row, dict) for row in found):
         raise _damaged(path, "holds a line that is no JSON object")
     return found
+
+
+def bounded_bytes(path: Path, most: int) -> bytes:
+    """The content of a file; ValueError if it has more bytes than this."""
+    with path.open("rb") as file:
+        is_larger = os.fstat(file.fileno()).st_size > most
+        content = b"" if is_larger else file.read(most + 1)  # what is no file has no size
+    if is_larger or len(content) > most:
+        raise ValueError(f"it has more than {most:,} bytes")
+    return content
 
 
 def json_bytes(value: Any, **layout: Any) -> bytes:

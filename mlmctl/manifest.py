@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ArtifactError
-from .json_files import REMAKE, indented, json_bytes
+from .json_files import REMAKE, bounded_bytes, indented, json_bytes
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+_MAX_BYTES = 2**28
+"""The path of every file of a corpus is in it, of which there may be millions."""
 _OBJECTS = ("config", "inputs", "metrics", "details", "environment")
 
 
@@ -113,10 +115,12 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         if path.is_symlink():
             raise ArtifactError("artifact.link", "is a symbolic link, not a file", where=str(path))
-        content = path.read_bytes()
+        content = bounded_bytes(path, _MAX_BYTES)
     except FileNotFoundError:
         what = "has no manifest" if folder.is_dir() else "does not exist"
         raise ArtifactError("artifact.missing", what, where=str(folder)) from None
+    except ValueError as error:
+        raise ArtifactError("artifact.damaged", str(error), where=str(path), hint=REMAKE) from None
     try:
         parsed = json.loads(content)
         version = parsed["schema_version"]

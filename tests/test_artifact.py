@@ -118,6 +118,13 @@ def test_fault_18_links_are_refused_for_reading_and_writing(tmp_path: Path) -> N
         make(tmp_path / "link")
 
 
+def test_fault_48_a_manifest_without_end_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    make(tmp_path / "tokenizer")
+    os.truncate(tmp_path / "tokenizer" / MANIFEST, 2**36)  # a hole
+    with pytest.raises(ArtifactError, match="more than 268,435,456 bytes"):
+        read_manifest(tmp_path / "tokenizer")
+
+
 def test_fault_24_a_newer_schema_is_named(tmp_path: Path) -> None:
     make(tmp_path / "tokenizer")
     path = tmp_path / "tokenizer" / MANIFEST

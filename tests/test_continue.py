@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,15 @@ def test_an_extended_vocabulary_grows_the_encoder(tmp_path: Path, inputs: dict[s
     assert stage.details["init"]["num_new_tokens"] == 6
     assert json.loads((run.root / "out/config.json").read_text())["vocab_size"] == VOCAB_SIZE
     assert any("6 new tokens" in event.message for event in run.events if isinstance(event, Note))
+
+
+@pytest.mark.parametrize("name", [extension.FILE, "tokenizer.json"])
+def test_fault_48_a_record_of_an_extension_without_end_is_refused(name: str, inputs: dict[str, Path]) -> None:
+    path = inputs["tokenizer"] / name
+    path.touch()
+    os.truncate(path, 2**36)  # a hole
+    with pytest.raises(ArtifactError, match=name):
+        extension.between(inputs["init"], inputs["tokenizer"])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import ArtifactError
+from ..json_files import bounded_bytes
+from . import imported
 
 FILE = "extension.json"
 
@@ -21,13 +23,10 @@ _TOKENIZER = "tokenizer.json"
 def content_hash(folder: Path) -> str:
     """SHA-256 of what the tokenizer in `folder` does: how its file is laid out, cuts or pads is not in it."""
     path = folder / _TOKENIZER
-    try:
-        parts = json.loads(path.read_bytes())
-        rest = {name: part for name, part in parts.items() if name not in ("truncation", "padding")}
-    except FileNotFoundError:
-        raise ArtifactError("artifact.missing-file", "does not exist", where=str(path)) from None
-    except (ValueError, AttributeError, RecursionError):
-        raise ArtifactError("artifact.tokenizer", "is not a tokenizer", where=str(path)) from None
+    _, parts = imported.parse(path)
+    if not isinstance(parts, dict):
+        raise ArtifactError("artifact.tokenizer", "is not a tokenizer", where=str(path))
+    rest = {name: part for name, part in parts.items() if name not in ("truncation", "padding")}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
@@ -40,7 +39,7 @@ def between(base: Path, grown: Path) -> Mapping[int, Sequence[int]]:
     origin, pieces = content_hash(grown), {}
     if path.exists():
         try:
-            found = json.loads(path.read_bytes())
+            found = json.loads(bounded_bytes(path, imported.MAX_BYTES))
             origin, num_base = str(found["base_sha256"]), int(found["num_base"])
             pieces = {int(token): [int(i) for i in ids] for token, ids in found["pieces"].items()}
             sound = all(ids and min(ids) >= 0 and max(ids) < num_base <= new for new, ids in pieces.items())

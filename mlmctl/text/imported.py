@@ -42,6 +42,22 @@ def read(path: Path) -> tuple[str, Tokenizer]:
     ArtifactError if it is missing, too large, damaged, made of components we do not know, or not
     deterministic.
     """
+    content, parts = parse(path)
+    found = _fault(parts)
+    if found:
+        raise _refusal(path, found)
+    with library(str(path)):
+        text = content.decode()
+        tokenizer = Tokenizer.from_str(text)
+        tokenizer.encode(_PROBE)
+    return text, tokenizer
+
+
+def parse(path: Path) -> tuple[bytes, Any]:
+    """The content of a `tokenizer.json` and the JSON it is.
+
+    ArtifactError if it is missing, too large or none.
+    """
     if not path.exists():
         hint = "AutoTokenizer.from_pretrained(...).save_pretrained(...) of transformers writes one"
         raise ArtifactError("artifact.missing-file", "does not exist", where=str(path), hint=hint)
@@ -51,17 +67,9 @@ def read(path: Path) -> tuple[str, Tokenizer]:
     if content.count(b"{") + content.count(b"[") > _MAX_PARTS:
         raise _refusal(path, "is nested or cut up beyond what a tokenizer can be")
     try:
-        parts = json.loads(content)
+        return content, json.loads(content)
     except (ValueError, RecursionError) as error:
         raise _refusal(path, f"is not a tokenizer: {error}") from None
-    found = _fault(parts)
-    if found:
-        raise _refusal(path, found)
-    with library(str(path)):
-        text = content.decode()
-        tokenizer = Tokenizer.from_str(text)
-        tokenizer.encode(_PROBE)
-    return text, tokenizer
 
 
 @contextmanager
