@@ -127,6 +127,25 @@ def test_fault_20_a_bit_that_flips_behind_the_cache_of_hashes_is_seen_by_who_com
     assert ask("evaluate")[0] == 0
 
 
+@pytest.mark.parametrize("words", ["mask --export x.jsonl", "mask --preview 1", "report --output x.html"])
+def test_fault_20_a_bit_that_flips_behind_the_cache_is_seen_by_who_shows_blocks(
+    words: str, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mlmctl.storage._CACHE_FROM_BYTES", 0)
+    shell, call = Shell(capsys), (*words.split(), "--run", run)
+    path = run / f"mask/blocks/{'valid' if words.startswith('report') else 'train'}.npy"
+    content, before = path.read_bytes(), path.stat()
+    first = shell(*call)
+    assert first.code == 0, first.err
+    (tmp_path / words.split()[-1]).unlink(missing_ok=True)
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    again = shell(*call)
+    path.write_bytes(content)
+    assert (again.code, path.name in again.err) == (5, True), again.err
+
+
 def test_fault_20_a_model_that_lost_its_manifest_is_not_taken_for_a_strangers(
     run: Path, ask: Callable[[str], tuple[int, str]]
 ) -> None:

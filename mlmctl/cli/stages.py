@@ -51,8 +51,12 @@ def mask(
     reports = from_corpus(call, corpus, "mask")
     if reports is None:
         return
+    from ..artifact import open_artifact
     from ..text import showing
 
+    for report in reports if export or preview else ():
+        if report.status == "fresh":  # a remembered hash may have said so: not enough to compute from
+            open_artifact(report.path)
     if export is not None:
         count = showing.export(call.run / "mask", export)
         call.console.emit(Note(f"{count:,} masked examples written to {export}"))

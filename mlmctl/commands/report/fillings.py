@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...artifact import open_artifact
 from ...config import RuntimeConfig
 from ...quantities import percent
 from .opened import Opened
@@ -31,6 +32,8 @@ def _filled(run: Opened, config: RuntimeConfig) -> list[tuple[str, str, str, lis
     from ...engine import evaluate_mlm, runtime
     from ...tasks.pretrained import open_pretrained
 
+    for name in _READS:  # a remembered hash may have answered for them: not enough to compute from
+        open_artifact(run.folder / name)
     device = runtime.prepare(config).device
     opened = open_pretrained(run.folder / "pretrain", device)
     masks = evaluate_mlm.FrozenMasks.open(run.folder / "mask/policy", run.folder / "mask/blocks")
