@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from vocabularies import KINDS, TEXT, trained
 
@@ -20,7 +21,7 @@ from mlmctl.events import Event, Note
 from mlmctl.stages import mask, tokenizer
 from mlmctl.stages.mask import pack
 from mlmctl.stages.stage import Stage
-from mlmctl.text import parts, showing, vocabulary
+from mlmctl.text import parts, policy, showing, vocabulary
 from mlmctl.text.blocks import Blocks
 from mlmctl.text.corpus import resolve
 from mlmctl.text.masking import IGNORED
@@ -279,6 +280,32 @@ def test_the_policy_freezes_fifteen_percent(world: World) -> None:
     shutil.rmtree(world.run / "mask/policy")
     world.policy(MaskConfig(num_valid_blocks=3, seed=1))
     assert np.load(world.run / "mask/policy/valid.labels.npy").shape == (3, 16)
+
+
+def test_the_frozen_masks_are_the_same_however_many_are_drawn_at_once_and_a_sample_is_audited(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.blocks()
+    metrics = world.policy()
+    whole = world.bytes_of("mask/policy")
+    assert metrics["num_frozen_blocks"] > 5
+    shutil.rmtree(world.run / "mask/policy")
+    monkeypatch.setattr("mlmctl.stages.mask.policy._TOKENS_AT_ONCE", 3 * 16)
+    monkeypatch.setattr("mlmctl.stages.mask.policy._AUDITED_TOKENS", 4 * 16)
+    largest = 0
+
+    def drawn(blocks: Blocks, numbers: NDArray[np.int64], *rest: Any) -> policy.Sample:
+        nonlocal largest
+        largest = max(largest, len(numbers))
+        return sample(blocks, numbers, *rest)
+
+    sample = policy.sample
+    monkeypatch.setattr(policy, "sample", drawn)
+    assert world.policy()["num_frozen_labels"] == metrics["num_frozen_labels"]
+    assert largest == 4
+    audit = json.loads((world.run / "mask/policy/audit.json").read_text())
+    assert [audit[split]["num_blocks"] for split in ("train", "valid")] == [4, 4]
+    assert {**world.bytes_of("mask/policy"), "audit.json": b""} == {**whole, "audit.json": b""}
 
 
 def test_preview_and_export(world: World, tmp_path: Path) -> None:
