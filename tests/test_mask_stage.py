@@ -17,11 +17,12 @@ from vocabularies import KINDS, TEXT, trained
 
 from mlmctl.config import CorpusConfig, MaskConfig, TokenizerConfig
 from mlmctl.errors import ArtifactError, DataError, ResourceError
-from mlmctl.events import Event, Note
+from mlmctl.events import Event, Note, silent
 from mlmctl.stages import mask, tokenizer
 from mlmctl.stages.mask import pack
 from mlmctl.stages.stage import Stage
-from mlmctl.text import parts, policy, showing, vocabulary
+from mlmctl.storage import folder_size
+from mlmctl.text import parts, policy, showing, splitting, vocabulary
 from mlmctl.text.blocks import Blocks
 from mlmctl.text.corpus import resolve
 from mlmctl.text.masking import IGNORED
@@ -225,6 +226,38 @@ def test_fault_12_disk_space_is_checked_first(world: World, monkeypatch: pytest.
     world.sources = [replace(world.sources[0], size=10**15)]
     with pytest.raises(ResourceError):
         world.blocks()
+
+
+@pytest.mark.parametrize("case", ["words", "near", "vocabulary", "rows"])
+def test_fault_12_the_disk_that_is_asked_for_is_what_is_needed(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if case == "near":
+        pytest.importorskip("rensa")
+    if case == "vocabulary":
+        for module in ("mlmctl.text.parts", "mlmctl.stages.mask.blocks"):
+            monkeypatch.setattr(f"{module}.id_dtype", lambda vocab_size: np.dtype(np.uint32))
+    lines = [f"{word} {number}" if case != "vocabulary" else f"{word} " * 300 + str(number)
+             for number, word in enumerate(WORDS * 800)]  # fmt: skip
+    world = World(tmp_path, "\n".join(lines))
+    world.tokenizer()
+    if case == "rows":
+        rows = (json.dumps({"text": line, "other": "x" * 400}) for line in lines)
+        (tmp_path / "corpus.jsonl").write_text("\n".join(rows))
+        world.sources = resolve([str(tmp_path / "corpus.jsonl")], tmp_path / "spool", silent)
+    asked, found = [], []
+    monkeypatch.setattr(
+        "mlmctl.stages.mask.blocks.check_space", lambda folder, needed, held: asked.append(needed)
+    )
+
+    def splits(*arguments: Any) -> Any:
+        found.append(folder_size(world.run / ".work"))
+        return decide(*arguments)
+
+    decide = splitting.decide
+    monkeypatch.setattr(splitting, "decide", splits)
+    world.blocks(CONFIG.model_copy(update={"near_duplicates": 0.8 if case == "near" else 0.0}))
+    assert found[0] < asked[0] - 2**20 < (9 if case == "rows" else 3) * found[0]
 
 
 def test_fault_31_the_reachable_size_is_told(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 from ...config import CorpusConfig, MaskConfig
 from ...engine.machine import num_threads
-from ...events import Emit, Event, Note
+from ...events import Emit, Event, Note, silent
 from ...json_files import indented
 from ...storage import check_space, folder_size, sha256_file
 from ...text import ahead, near_duplicates, parts, splitting, vocabulary, workers
 from ...text.blocks import UNIGRAMS, id_dtype
+from ...text.compression import CHUNK
 from ...text.corpus import Source, text_bytes
 from ...text.documents import Documents
 from ...text.encoding import Encoder
@@ -24,6 +25,10 @@ from ..stage import Stage
 from .pack import check_length, pack
 
 _MANY_DUPLICATES = 0.1
+_SAMPLE_BYTES = 2**20
+_DOCUMENT_BYTES = 68
+"""In its part, while hashes are sorted, in `documents.npy`, and its `[SEP]`."""
+_MARGIN = 1.1
 
 
 def run_blocks(config: MaskConfig, corpus: CorpusConfig, stage: Stage) -> dict[str, Any]:
@@ -33,11 +38,11 @@ def run_blocks(config: MaskConfig, corpus: CorpusConfig, stage: Stage) -> dict[s
     are about to be replaced, if they were made with the same tokenizer, give their parts back. Further ranks
     make parts ahead (`help_with_blocks`).
     """
-    needed = _bytes_needed(stage.sources, bool(config.near_duplicates))
-    check_space(stage.work, needed, held=folder_size(stage.work))
     signed_by = near_duplicates.method() if config.near_duplicates else ""
     tokenizer = stage.inputs["tokenizer"]
     encoder = Encoder(vocabulary.load(tokenizer))
+    needed = _bytes_needed(stage.sources, config, corpus, encoder)
+    check_space(stage.work, needed, held=folder_size(stage.work))
     # What the tokenizer stage said of the corpus a moment ago is not said again.
     emit = _warnings_only(stage.emit) if (tokenizer / "corpus.json").exists() else stage.emit
     documents = Documents(stage.sources, corpus, emit, stage.name)
@@ -132,9 +137,26 @@ def _warnings_only(emit: Emit) -> Emit:
     return emit_all_but_infos
 
 
-def _bytes_needed(sources: Sequence[Source], with_signatures: bool) -> int:
-    """Parts, which become blocks: about a token in four bytes of text, two bytes each; and some room.
+def _bytes_needed(
+    sources: Sequence[Source], config: MaskConfig, corpus: CorpusConfig, encoder: Encoder
+) -> int:
+    """Parts, which become blocks, and what splitting sorts; all text is taken to be as its first MiB.
 
-    Signatures: 256 bytes a document, of which there is about one in a kilobyte.
+    A document takes as much as dozens of its tokens, so that how long they are decides.
     """
-    return int((1.0 if with_signatures else 0.7) * text_bytes(sources)) + 2**20
+    sample, num_bytes = [], 0
+    documents = Documents(sources, corpus, silent, "mask")
+    for document in documents:
+        sample.append(document)
+        num_bytes += len(document.encode())
+        if num_bytes >= _SAMPLE_BYTES:
+            break
+    num_read = max(num_bytes, documents.position - CHUNK)  # of rows the text may be a small part
+    of_document = _DOCUMENT_BYTES
+    if config.near_duplicates:
+        num_bands, _ = near_duplicates.bands(config.near_duplicates)
+        of_document += 2 * near_duplicates.NUM_PLACES + 16 * num_bands
+    of_place = id_dtype(encoder.specials.vocab_size).itemsize + 1 / 8
+    of_token = of_place * config.block_length / (config.block_length - 2)
+    needed = of_document * len(sample) + of_token * len(encoder.encode(sample).ids)
+    return int(_MARGIN * needed * text_bytes(sources) / num_read) + 2**20
