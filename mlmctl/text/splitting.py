@@ -2,7 +2,8 @@
 
 The hashes are sorted on disk, a bucket at a time, so that memory stays flat as the corpus grows: with a
 set in memory a billion documents would take a hundred gigabytes. A document is in `valid` because of
-what it says, so it stays there when the corpus grows or changes its order.
+what it says, so it stays there when the corpus grows or changes its order, unless it was put there only
+because no other was.
 """
 
 from __future__ import annotations
