@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from unpacked import unpack
 from vocabularies import KINDS, TEXT, trained
 
 from mlmctl.config import CorpusConfig, MaskConfig, TokenizerConfig
@@ -26,7 +27,6 @@ from mlmctl.text import parts, policy, showing, splitting, vocabulary
 from mlmctl.text.blocks import Blocks
 from mlmctl.text.corpus import resolve
 from mlmctl.text.masking import IGNORED
-from mlmctl.text.packing import unpack
 from mlmctl.text.specials import NAMES
 from mlmctl.text.vocabulary import Kind
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from unpacked import unpack
 
-from mlmctl.text.packing import Packer, unpack
+from mlmctl.text.packing import Packer
 from mlmctl.text.specials import Specials
 
 SPECIALS = Specials(pad=0, unk=1, cls=2, sep=3, mask=4, vocab_size=60_000)

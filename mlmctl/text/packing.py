@@ -4,14 +4,13 @@
     [CLS] its rest [SEP] document [SEP] ...
 
 Every block starts with `[CLS]` and ends with `[SEP]`; a document that does not fit goes on in the next
-block; only the last block is padded, and nothing is dropped. A document that would leave a single place
-free (too few for a token and its `[SEP]`) gets a `[SEP]` before its last token too, which fills it; if it
-has no more than that token, the place is padded.
+block, and nothing is dropped. A document that would leave a single place free (too few for a token and its
+`[SEP]`) gets a `[SEP]` before its last token too, which fills it; if it has no more than that token, the
+place is padded. But for that only the last block is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,14 +119,3 @@ def plan(lengths: Ids, block_length: int, used: int) -> tuple[Pieces, int]:
     table = np.array(cuts, np.int64).reshape(-1, 3)
     filled = place - (end - block_length)
     return Pieces(table[:, 0], table[:, 1], table[:, 2]), 0 if filled == 1 else filled
-
-
-def unpack(blocks: NDArray[Any], specials: Specials) -> Iterator[Ids]:
-    """The pieces of the blocks in order (what lies between two special tokens): the inverse view."""
-    borders = {specials.cls, specials.sep, specials.pad}
-    for row in blocks:
-        is_border = np.isin(row, list(borders))
-        for piece in np.split(row, np.flatnonzero(is_border)):
-            inner = piece[~np.isin(piece, list(borders))]
-            if len(inner):
-                yield inner.astype(np.int64)
