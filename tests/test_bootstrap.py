@@ -173,4 +173,6 @@ def test_a_gate_fails_for_a_drop_beyond_doubt_and_passes_for_noise() -> None:
     loss = change(0.05, 0.03, 0.07, lower_is_better=True)
     (failure,), _ = gates.check_drops({"f1": loss}, most)
     assert failure == "f1 is worse by 0.0500, more than 0.01; by 0.0300 at least, with a confidence of 95 %"
+    (failure,), _ = gates.check_drops({"f1": change(-0.01002, -0.02, -0.010003)}, most)
+    assert failure.startswith("f1 is worse by 0.01002, more than 0.01; by 0.010003 at least")
     assert gates.check_drops({"f1": change(-0.05, -0.07, -0.03, lower_is_better=True)}, most) == ([], [])

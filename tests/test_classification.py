@@ -65,6 +65,19 @@ def test_gates_name_every_metric_below_its_limit() -> None:
     assert len(gates.check(metrics, {"recall": 0.0})) == 1
 
 
+@pytest.mark.parametrize(
+    ("value", "limit", "found"),
+    [
+        (0.79999, 0.8, "0.79999, below 0.8"),
+        (0.79996, 0.79998, "0.79996, below 0.79998"),
+        (0.8, 0.80000001, "0.8000, below 0.80000001"),
+        (0.7999999999999999, 0.8, "0.7999999999999999, below 0.8"),
+    ],
+)
+def test_a_metric_just_below_its_limit_is_told_from_it(value: float, limit: float, found: str) -> None:
+    assert gates.check({"accuracy": value}, {"accuracy": limit}) == [f"accuracy is {found}"]
+
+
 @pytest.mark.parametrize("name", ["valid_loss", "bits_per_byte", "ece"])
 def test_a_gate_the_wrong_way_round_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="the better the lower"):

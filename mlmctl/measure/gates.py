@@ -27,7 +27,7 @@ def check(metrics: Mapping[str, Any], limits: Mapping[str, float]) -> list[str]:
             hint = "a loss has --baseline with --max-drop; --json tells the value"
             raise UsageError("usage.metric", found, where="--fail-under", hint=hint)
     return [
-        f"{name} is {_told(numbers[name])}, below {limit(least)}"
+        f"{name} is {_beside(numbers[name], least)}, below {limit(least)}"
         for name, least in limits.items()
         if not numbers[name] >= least
     ]
@@ -46,17 +46,25 @@ def check_drops(
     failures, doubts = [], []
     for name, allowed in most.items():
         least, drop, _ = differences[name].drops
-        found = f"{name} is worse by {drop:.4f}, more than {limit(allowed)}"
+        found = f"{name} is worse by {_beside(drop, allowed)}, more than {limit(allowed)}"
         if least > allowed:
-            failures.append(f"{found}; by {least:.4f} at least, with a confidence of 95 %")
+            failures.append(f"{found}; by {_beside(least, allowed)} at least, with a confidence of 95 %")
         elif drop > allowed:
             perhaps = f"worse by {least:.4f} only" if least > 0 else "no worse at all"
             doubts.append(f"{found}, which may be noise (it is perhaps {perhaps}): it passes")
     return failures, doubts
 
 
-def _told(value: float) -> str:
-    return number(value) if isinstance(value, int) else f"{value:.4f}"
+def _beside(value: float, bound: float) -> str:
+    """A count in full; else with four decimals, or as many more as show on which side of the bound it is."""
+    if isinstance(value, int):
+        return number(value)
+
+    def side(of: float) -> tuple[bool, bool]:
+        return of < bound, of > bound
+
+    shown = (f"{value:.{decimals}f}" for decimals in range(4, 16))
+    return next((each for each in shown if side(float(each)) == side(value)), repr(value))
 
 
 def _check_names(named: Iterable[str], known: Iterable[str], flag: str) -> None:
