@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,12 +23,13 @@ from mlmctl.artifact import publish
 from mlmctl.commands import report, status
 from mlmctl.commands.report import measured, page, plots
 from mlmctl.commands.report.opened import Opened
-from mlmctl.commands.report.parts import Group, Line, Matrix, Mistakes, Part, Section, Table
+from mlmctl.commands.report.parts import Facts, Group, Line, Matrix, Mistakes, Part, Section, Table
 from mlmctl.config import PretrainConfig, RuntimeConfig
 from mlmctl.errors import ArtifactError, ResourceError, UsageError
 from mlmctl.events import silent
 from mlmctl.manifest import Header, Manifest, read_manifest
 from mlmctl.storage import HashCache
+from mlmctl.text.policy import Policy
 from mlmctl.unsafe_text import clean, visible
 
 pytest.importorskip("matplotlib")
@@ -143,6 +145,18 @@ def test_settings_that_differ_come_first_each_once(whole: Path) -> None:
 def test_the_same_run_gives_the_same_bytes(whole: Path, text: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(whole.parent)
     assert written(Path(whole.name), tmp_path / "again.html") == text
+
+
+@pytest.mark.parametrize(("rate_end", "told"), [(0.15, "30 %, in the end 15 %"), (0.3, "30 %")])
+def test_a_rate_that_stays_is_told_once(
+    whole: Path, monkeypatch: pytest.MonkeyPatch, rate_end: float, told: str
+) -> None:
+    opened = Opened.open(whole, status.run(whole), HashCache(None), False, silent)
+    rules = Policy.read(whole / "mask/policy")
+    monkeypatch.setattr(Policy, "read", lambda folder: replace(rules, rate_end=rate_end))
+    facts = report.learning.masking(opened).parts[0]
+    assert isinstance(facts, Facts)
+    assert dict(facts.rows)["rate in training"] == told
 
 
 # nothing of the data is executed

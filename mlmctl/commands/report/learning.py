@@ -75,9 +75,10 @@ def masking(run: Opened) -> Section:
         line = Line("Nothing has been masked yet:", run.command("mask corpus.txt"))
         return Section("masking", "Masking", missing=line)
     rules = Policy.read(run.folder / "mask/policy")
+    rates = dict.fromkeys(map(percent, (rules.rate_start, rules.rate_end)))  # one, if it stays the same
     rows = [
         ("hidden at once", f"a {rules.units.kind}"),
-        ("rate in training", f"{percent(rules.rate_start)}, falling to {percent(rules.rate_end)}"),
+        ("rate in training", ", in the end ".join(rates)),
         ("rate in validation", f"{percent(VALID_RATE)}, token by token, drawn once"),
         ("of what is hidden", ", ".join(f"{percent(part)} {kind}" for kind, part in SHARES.items())),
         *wording.facts(policy.metrics, ("num_frozen_blocks", "num_frozen_labels")),
