@@ -121,13 +121,13 @@ def test_shares_are_of_characters_and_small_ones_are_not_told() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["en", "de", "ru", "unknown"]), st.integers(1, 3000), min_size=1))
-@example({"en": 2000, "unknown": 1})
+@example({"en": 2000, "unknown": 22})
 def test_shares_sum_to_one(copies: dict[str, int]) -> None:
     texts = {**SENTENCES, "unknown": "12345 !?"}
     with pytest.MonkeyPatch.context() as patch:  # each sentence is told its language once
         patch.setattr(languages, "language", {text: name for name, text in texts.items()}.__getitem__)
         found = shares([texts[name] for name, count in copies.items() for _ in range(count)])
-    assert sum(found.values()) == pytest.approx(1, abs=1e-3)
+    assert sum(found.values()) == pytest.approx(1, abs=3e-4)  # each is rounded to four places
 
 
 def test_scripts_are_counted_by_letters() -> None:
