@@ -151,7 +151,7 @@ def _bytes_needed(
         num_bytes += len(document.encode())
         if num_bytes >= _SAMPLE_BYTES:
             break
-    num_read = max(num_bytes, documents.position - CHUNK)  # of rows the text may be a small part
+    num_read = max(num_bytes, documents.position - CHUNK, 1)  # of rows the text may be a small part
     of_document = _DOCUMENT_BYTES
     if config.near_duplicates:
         num_bands, _ = near_duplicates.bands(config.near_duplicates)
