@@ -53,12 +53,12 @@ def models(run: Opened) -> Section:
     columns = ("model", "task", "starts from", "examples", "epochs", "learning rate", "watched", "time")
     rows = [(name.removeprefix("finetune/"), *_model(manifest)) for name, manifest in made.items()]
     parts: list[Part] = [Table("", columns, rows, num_texts=3)]
-    evaluated = {each.details.get("reads", {}).get("model") for each in run.evaluations().values()}
+    evaluated = {each.inputs.get("model") for each in run.of_stage("evaluate").values()}
     for name, manifest in made.items():
         model = name.removeprefix("finetune/")
         if misfit := run.misfit(name):
             parts.append(Line(f"{misfit}."))
-        if name not in evaluated:
+        if manifest.fingerprint not in evaluated:
             task, quoted = (shlex.quote(str(each)) for each in (manifest.config.get("task"), model))
             command = run.command(f"evaluate --task {task} --model {quoted} --data test.jsonl")
             parts.append(Line(f"{model} has not been evaluated yet:", command))
