@@ -46,15 +46,16 @@ def parse_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def read_lines(path: Path, most: int | None = None) -> list[dict[str, Any]]:
+def read_lines(path: Path, most: int | None = None, *, is_growing: bool = False) -> list[dict[str, Any]]:
     """The JSON objects of a file that we have written one a line, or the first `most` of them.
 
-    A last line without its end is left out: it is being written. ArtifactError if the file is missing, or
-    holds a line that is no JSON object.
+    Of one that `is_growing` a last line without its end is left out: it is being written. ArtifactError if
+    the file is missing, or holds a line that is no JSON object.
     """
     try:
         with path.open("rb") as file:
-            found = [json.loads(line) for line in islice(file, most) if line.endswith(b"\n")]
+            lines = (line for line in islice(file, most) if line.endswith(b"\n") or not is_growing)
+            found = [json.loads(line) for line in lines]
     except FileNotFoundError:
         raise _missing(path) from None
     except (ValueError, RecursionError) as error:

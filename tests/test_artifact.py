@@ -209,9 +209,14 @@ def test_canonical_refuses_what_json_cannot_say() -> None:
 def test_records_are_read_line_by_line(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes('{"a": 1}\n{"a": "\u2028"}\n{"a": 3}\n{"a"'.encode())  # the last is being written
-    assert [row["a"] for row in read_lines(path)] == [1, "\u2028", 3]
+    assert [row["a"] for row in read_lines(path, is_growing=True)] == [1, "\u2028", 3]
     assert [row["a"] for row in read_lines(path, 2)] == [1, "\u2028"]
-    for content, found in ((b"{\n", "cannot be"), (b"\xff\n", "cannot be"), (b"1\n", "no JSON object")):
+    for content, found in (
+        (b'{"a": 1}\n{"a"', "cannot be"),
+        (b"{\n", "cannot be"),
+        (b"\xff\n", "cannot be"),
+        (b"1\n", "no JSON object"),
+    ):
         path.write_bytes(content)
         with pytest.raises(ArtifactError, match=found):
             read_lines(path)

@@ -102,7 +102,7 @@ def rows(run: Path) -> list[dict[str, Any]]:
         if not begun:
             return []
         path = begun[-1]
-    return read_lines(path)
+    return read_lines(path, is_growing=True)
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> Floats:
