@@ -15,6 +15,7 @@ from ..engine.masked_lm import logits_in_parts
 from ..errors import DataError
 from ..text import vocabulary
 from .encoders import open_encoder
+from .stdin import check_text
 
 _MASK = "[MASK]"
 
@@ -32,10 +33,7 @@ def run(
     tokenizer.encode_special_tokens = False  # here the mask in the text is meant
     mask = vocabulary.special_names(tokenizer)["mask"]
     for number, text in enumerate(texts, start=1):
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise DataError("data.bad-text", "is not valid Unicode", where=f"line {number}") from None
+        check_text(text, number)
         inner = tokenizer.encode(text.replace(_MASK, mask), add_special_tokens=False).ids
         ids = [specials.cls, *inner, specials.sep]
         found = _fill(opened.model, tokenizer, ids, specials.mask, top_k, f"line {number}")

@@ -25,16 +25,21 @@ def rows(lines: Iterable[str], columns: Sequence[str] = ("text",)) -> Iterator[d
             found = f"is not a JSON object with strings under {wanted}"
             raise DataError("data.broken-row", found, where=f"line {number}")
         row = {"text": line} if row is None else row
-        try:
-            "".join(row.values()).encode()
-        except UnicodeEncodeError:
-            raise DataError("data.bad-text", "is not valid Unicode", where=f"line {number}") from None
+        check_text("".join(row.values()), number)
         yield row
 
 
 def texts(lines: Iterable[str]) -> Iterator[str]:
     """The text of each line; see `rows`."""
     return (row["text"] for row in rows(lines))
+
+
+def check_text(text: str, number: int) -> None:
+    """DataError, naming the line, for what stands for bytes that were no text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise DataError("data.bad-text", "is not valid Unicode", where=f"line {number}") from None
 
 
 def _json_row(line: str, columns: Sequence[str]) -> dict[str, str] | None:

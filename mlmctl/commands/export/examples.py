@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from ...artifact import open_artifact
 from ...engine import evaluate_mlm, runtime
+from ...json_files import read_lines
 from ...storage import HashCache
 from ...tasks.pretrained import open_pretrained
 from .subject import Subject
@@ -54,7 +55,7 @@ def of_model(subject: Subject, run: Path, machine: runtime.Runtime, cache: HashC
 
 def _mistakes(folder: Path, data: str, task: str) -> Examples:
     """From an evaluation that was verified just now."""
-    rows = [json.loads(line) for line in (folder / "errors.jsonl").read_bytes().splitlines()[:_NUM]]
+    rows = read_lines(folder / "errors.jsonl", _NUM)
     return Examples(_WORST.get(task, "Wrong on {data}").format(data=data), [_spoken(row) for row in rows])
 
 
