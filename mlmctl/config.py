@@ -209,8 +209,15 @@ class FinetuneConfig(Table):
         description="root mean square of a layer's matrix at most, when it begins, in units of "
         "initializer_range; 0: as it was trained; unset: by the task for one of `pretrain`, 0 for others",
     )
-    defaults: Literal[2] = Field(
-        2, description="number of the rules by which a task chooses what is unset: others, another key"
+    cycles: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="how often the learning rate falls to zero; the weights at the ends of several are "
+        "averaged; unset: by the task",
+    )
+    defaults: Literal[3] = Field(
+        3, description="number of the rules by which a task chooses what is unset: others, another key"
     )
     seed: int = Field(0, ge=0, lt=2**31)
     save_interval: Duration = _free("60s")

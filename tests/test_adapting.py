@@ -78,17 +78,20 @@ def test_who_asks_for_it_gets_the_layers_as_they_were_trained_or_smaller_ones(tm
 def test_rules_for_what_is_unset_are_numbered() -> None:
     """Else a changed rule would take what an old one made for its own: count `finetune.defaults` up."""
     found = {
-        name: [(task.epochs(n), round(task.mask_rate(n), 4), task.shrink_to(n)) for n in (100, 3_000, 50_000)]
+        name: [
+            (epochs := task.epochs(n), round(task.mask_rate(n), 4), task.shrink_to(n), task.cycles(n, epochs))
+            for n in (100, 3_000, 50_000)
+        ]
         for name, task in TASKS.items()
     }
     fixed = {name: (task.learning_rate, task.batch_size, task.zero_output) for name, task in TASKS.items()}
-    classify = [(30.0, 0.3, 2.0), (7.0, 0.2, 2.0), (3.0, 0.012, 4.0)]
-    assert FinetuneConfig().defaults == 2
+    classify = [(30.0, 0.3, 2.0, 1), (7.0, 0.2, 2.0, 1), (3.0, 0.012, 4.0, 3)]
+    assert FinetuneConfig().defaults == 3
     assert found == {
         "sentiment": classify,
         "classify": classify,
-        "tags": [(30.0, 0.0, 2.0), (7.0, 0.0, 2.0), (3.0, 0.0, 2.0)],
-        "qa": [(3.0, 0.0, 2.0), (1.0, 0.0, 2.0), (1.0, 0.0, 2.0)],
+        "tags": [(30.0, 0.0, 2.0, 1), (7.0, 0.0, 2.0, 1), (3.0, 0.0, 2.0, 1)],
+        "qa": [(3.0, 0.0, 2.0, 1), (1.0, 0.0, 2.0, 1), (1.0, 0.0, 2.0, 1)],
     }
     assert fixed == {
         "sentiment": (3e-4, 32, True),

@@ -178,9 +178,12 @@ def lines_without_times(path: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
-def test_fault_05_a_stopped_fine_tune_continues_to_the_same_bits(encoder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cycles", [1, 4])
+def test_fault_05_a_stopped_fine_tune_continues_to_the_same_bits(
+    encoder: Path, tmp_path: Path, cycles: int
+) -> None:
     data = make_data(tmp_path / "d.jsonl")
-    run_finetune(tmp_path / "unbroken", encoder, data)
+    run_finetune(tmp_path / "unbroken", encoder, data, cycles=cycles)
 
     def interrupt(event: Event) -> None:
         if isinstance(event, Progress) and event.done in (5, 13):
@@ -188,10 +191,10 @@ def test_fault_05_a_stopped_fine_tune_continues_to_the_same_bits(encoder: Path, 
 
     for _ in range(2):
         with pytest.raises(InterruptedRun):
-            run_finetune(tmp_path / "x", encoder, data, emit=interrupt)
+            run_finetune(tmp_path / "x", encoder, data, emit=interrupt, cycles=cycles)
         stop.signal_number = None
         assert not (tmp_path / "x").exists()
-    run_finetune(tmp_path / "x", encoder, data)
+    run_finetune(tmp_path / "x", encoder, data, cycles=cycles)
     for name in ("model.safetensors", "train_hashes.npy", "task.json", "load_report.json", "config.json"):
         assert sha256_file(tmp_path / "x" / name) == sha256_file(tmp_path / "unbroken" / name), name
     broken, unbroken = (lines_without_times(tmp_path / n / "metrics.jsonl") for n in ("x", "unbroken"))

@@ -204,6 +204,8 @@ class _Run:
         norm = take_step(self.optimizer, factor, loss, settings.max_grad_norm)
         self.clock.step(time.monotonic() - start, num_tokens)
         counters.step += 1
+        if settings.average_at(counters.step):
+            self.optimizer.average.add()
         counters.num_tokens += num_tokens
         counters.order_hash = _chained(counters.order_hash, content)
         line = {

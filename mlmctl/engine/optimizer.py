@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from . import architectures
+from .averaging import Average
 from .divided import orthogonalized
 from .ranks import ALONE, Ranks
 
@@ -113,6 +114,8 @@ class Optimizer:
         self._names = names
         self._muon = muon
         self._base_rates = [float(group["lr"]) for group in adamw.param_groups]
+        matrices = {m.name: m.parameter for m in muon.matrices} if muon else {}
+        self.average = Average({name: parameter for parameter, name in names.items()} | matrices)
 
     def parameters(self) -> list[nn.Parameter]:
         """All parameters that are trained (for clipping)."""
@@ -146,12 +149,13 @@ class Optimizer:
         for parameter, name in self._names.items():
             for key, value in self._adamw.state.get(parameter, {}).items():
                 tensors[f"adamw.{key}.{name}"] = value
-        return tensors
+        return tensors | self.average.state()
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Restore exactly what `state()` gave. ValueError if names or shapes differ."""
         left = dict(state)
+        self.average.load_state(left)
         for name, momentum in self._muon.momentum.items() if self._muon else ():
             _copy(momentum, left.pop(f"muon.{name}", None), name)
         for parameter, name in self._names.items():

@@ -51,6 +51,8 @@ class Settings:
     """Seconds of training between checkpoints."""
     evaluate_at: Callable[[int], bool] = field(default=lambda step: False)
     """Whether to evaluate when `step` steps are finished."""
+    average_at: Callable[[int], bool] = field(default=lambda step: False)
+    """Whether the weights after `step` steps are added to the optimizer's average."""
     save_at: int | None = None
     """Finished steps at which a checkpoint is written whatever the time (the last before the decay)."""
     dtype: torch.dtype = torch.float32

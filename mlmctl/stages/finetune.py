@@ -8,7 +8,8 @@ Writes: finetune/<name>/  config.json, model.safetensors, tokenizer files, task.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,12 +73,14 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
     num_epochs = config.epochs or task.epochs(len(examples.learned))
     learning_rate = config.learning_rate or task.learning_rate
     num_steps = max(1, round(num_epochs * work.steps_per_epoch))
+    ends = _cycle_ends(num_steps, config.cycles or task.cycles(len(examples.learned), num_epochs))
     stage.emit(_plan(config, examples, features, network, batch_size, num_epochs, num_steps))
+    adamw = optimizer.adamw(network, learning_rate=learning_rate, weight_decay=config.weight_decay)
     trained = loop.train(
         network,
         work,
-        optimizer.adamw(network, learning_rate=learning_rate, weight_decay=config.weight_decay),
-        _warm_up_and_decay(num_steps),
+        adamw,
+        _warm_up_and_decay(ends),
         loop.Settings(
             stage=stage.name,
             num_steps=num_steps,
@@ -85,6 +88,7 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
             max_grad_norm=_MAX_GRAD_NORM,
             save_interval=seconds(config.save_interval),
             evaluate_at=_evenly(num_steps),
+            average_at=ends.__contains__ if len(ends) > 1 else lambda step: False,
             dtype=dtype_by_rule(machine.device),
             device=machine.device,
             ranks=stage.ranks,
@@ -96,6 +100,7 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
     )
     if not stage.ranks.is_first:
         return {}
+    adamw.average.apply()
     adapted, watched = watch.tuned()
     _write(stage, adapted, tokenizer, report, examples.learned)
     return {
@@ -105,6 +110,7 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
         **features.facts,
         "num_steps": num_steps,
         "num_epochs": num_epochs,
+        "num_cycles": len(ends),
         "learning_rate": learning_rate,
         "batch_size": batch_size,
         "mask_rate": mask_rate,
@@ -211,14 +217,24 @@ class _Watch:
         return {f"{prefix}_{found.headline}": found.metrics[found.headline]}
 
 
-def _warm_up_and_decay(num_steps: int) -> Callable[[int], float]:
-    """The factor on the learning rate: linear up over the first tenth, linear down to (almost) zero."""
-    num_warmup = max(1, round(_WARMUP_SHARE * num_steps))
+def _cycle_ends(num_steps: int, num_cycles: int) -> list[int]:
+    """Finished steps at the end of each cycle: as many as there are steps for, of equal length."""
+    num_cycles = min(num_cycles, num_steps)
+    return [num_steps * n // num_cycles for n in range(1, num_cycles + 1)]
+
+
+def _warm_up_and_decay(ends: Sequence[int]) -> Callable[[int], float]:
+    """The factor on the learning rate: linear up over the first tenth (of a first cycle at most half), then
+    in each cycle linear down to (almost) zero.
+    """
+    num_warmup = max(1, min(round(_WARMUP_SHARE * ends[-1]), ends[0] // 2))
 
     def factor(step: int) -> float:
         if step < num_warmup:
             return (step + 1) / num_warmup
-        return (num_steps - step) / (num_steps - num_warmup)
+        number = bisect_right(ends, step)
+        start = ends[number - 1] if number else num_warmup
+        return (ends[number] - step) / (ends[number] - start)
 
     return factor
 

@@ -34,6 +34,7 @@ from .task import USUAL_SHRINK_TO, Report, Settings, Tuned, hold_out_rest, usual
 _NUM_ERRORS = 50
 _DECIMALS = 4  # of probabilities: what threads and padding cannot change
 _UNKNOWN = -1
+_MANY_EXAMPLES = 12_500
 
 
 class Classification:
@@ -73,7 +74,11 @@ class Classification:
 
     def shrink_to(self, num_examples: int) -> float:
         """2 up to 12,500 examples, 4 for 50,000: many can make use of more of what the layers know."""
-        return USUAL_SHRINK_TO * math.sqrt(max(1.0, num_examples / 12_500))
+        return USUAL_SHRINK_TO * math.sqrt(max(1.0, num_examples / _MANY_EXAMPLES))
+
+    def cycles(self, num_examples: int, num_epochs: float) -> int:
+        """One an epoch where there are many examples (decision 0037)."""
+        return max(1, round(num_epochs)) if num_examples > _MANY_EXAMPLES else 1
 
     def hold_out(self, data: Labelled, seed: int) -> NDArray[np.int64]:
         return hold_out_rest(self, data, seed)

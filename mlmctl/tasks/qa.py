@@ -77,6 +77,9 @@ class QuestionAnswering:
     def shrink_to(self, num_examples: int) -> float:
         return USUAL_SHRINK_TO
 
+    def cycles(self, num_examples: int, num_epochs: float) -> int:
+        return 1
+
     def hold_out(self, data: Questions, seed: int) -> NDArray[np.int64]:
         """All questions about some passages: no passage is on both sides.
 

@@ -86,6 +86,9 @@ class Tagging:
     def shrink_to(self, num_examples: int) -> float:
         return USUAL_SHRINK_TO
 
+    def cycles(self, num_examples: int, num_epochs: float) -> int:
+        return 1
+
     def hold_out(self, data: Tagged, seed: int) -> NDArray[np.int64]:
         return hold_out_rest(self, data, seed)
 

@@ -115,6 +115,10 @@ class Task(Protocol):
         """How large the matrices of an encoder of ours are at most when it begins (decision 0034)."""
         ...
 
+    def cycles(self, num_examples: int, num_epochs: float) -> int:
+        """How often the learning rate falls to zero; of several, the weights at their ends are averaged."""
+        ...
+
     def hold_out(self, data: Any, seed: int) -> NDArray[np.int64]:
         """Numbers (ascending) of the examples kept out of training, to watch it and to tune on; none where
         there are too few to spare any.
