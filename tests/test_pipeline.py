@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mlmctl.config import RuntimeConfig
-from mlmctl.errors import ArtifactError, BusyError, InterruptedRun
+from mlmctl.errors import ArtifactError, BusyError, InterruptedRun, UsageError
 from mlmctl.events import Event, Note
 from mlmctl.manifest import MANIFEST, read_manifest
 from mlmctl.pipeline import Node, execute, preview
@@ -43,6 +43,7 @@ def nodes(run: Path, content: str = "a", vocab: int = 1, steps: int = 1, width: 
             {"tokenizer": run / "tokenizer"},
             replaceable=False,
             extendable=("steps",),
+            tidy=lambda work: None,
         ),
     ]
 
@@ -62,11 +63,40 @@ def test_the_second_time_nothing_is_to_be_done(tmp_path: Path) -> None:
 
 def test_a_stale_tokenizer_is_made_again_and_a_trained_model_is_not_thrown_away(tmp_path: Path) -> None:
     bring_up(tmp_path, nodes(tmp_path))
-    with pytest.raises(ArtifactError, match="input tokenizer changed") as caught:
+    before = read_manifest(tmp_path / "tokenizer").fingerprint
+    with pytest.raises(ArtifactError, match=r"input tokenizer changes.*--force pretrain") as caught:
         bring_up(tmp_path, nodes(tmp_path, vocab=2))
     assert caught.value.exit_code == 5
     assert (tmp_path / "pretrain" / MANIFEST).exists()
-    assert bring_up(tmp_path, nodes(tmp_path, vocab=2), force=("pretrain",)) == ["fresh", "ran"]
+    assert read_manifest(tmp_path / "tokenizer").fingerprint == before  # the folder fits together as before
+    assert bring_up(tmp_path, nodes(tmp_path, vocab=2), force=("pretrain",)) == ["ran", "ran"]
+
+
+def test_what_is_gone_is_made_again_and_what_was_made_from_it_stays(tmp_path: Path) -> None:
+    bring_up(tmp_path, nodes(tmp_path))
+    shutil.rmtree(tmp_path / "tokenizer")
+    assert bring_up(tmp_path, nodes(tmp_path)) == ["ran", "fresh"]
+    assert bring_up(tmp_path, nodes(tmp_path), force=("tokenizer",)) == ["ran", "fresh"]
+
+
+@pytest.mark.parametrize("plan", [True, False])
+def test_to_force_what_is_not_made_here_is_refused(tmp_path: Path, plan: bool) -> None:
+    made = nodes(tmp_path)[:1]
+    with pytest.raises(
+        UsageError, match=r"is not among what is made here: tokenizer .mlmctl pretrain --force"
+    ):
+        if plan:
+            preview(tmp_path, lambda cache: made, runtime=RuntimeConfig(), force=("pretrain",))
+        else:
+            bring_up(tmp_path, made, force=("pretrain",))
+
+
+def test_a_finished_run_without_its_work_is_not_begun_anew_in_silence(tmp_path: Path) -> None:
+    bring_up(tmp_path, nodes(tmp_path))
+    shutil.rmtree(tmp_path / ".work")
+    assert bring_up(tmp_path, nodes(tmp_path)) == ["fresh", "fresh"]
+    with pytest.raises(ArtifactError, match=r"without its work folder: steps: 1 -> 2.*--force pretrain"):
+        bring_up(tmp_path, nodes(tmp_path, steps=2))
 
 
 def test_fault_02_what_was_begun_to_replace_a_stale_artifact_is_continued(tmp_path: Path) -> None:
@@ -171,9 +201,12 @@ def test_preview_says_what_would_be_done_and_writes_nothing(tmp_path: Path) -> N
         "fresh",
         "fresh",
     ]
-    rows = preview(run, lambda cache: nodes(run, content="b"), runtime=RuntimeConfig())
+    changed = nodes(run, content="b")
+    rows = preview(run, lambda cache: changed, runtime=RuntimeConfig(), force=("pretrain",))
     assert rows[0][1:] == ("run", "stale: input corpus changed")
     assert rows[1][1:] == ("run", "after tokenizer")
+    with pytest.raises(ArtifactError, match="input tokenizer changes"):
+        preview(run, lambda cache: changed, runtime=RuntimeConfig())
 
 
 def test_fault_20_a_damaged_input_is_refused_before_anything_runs(tmp_path: Path) -> None:

@@ -52,7 +52,11 @@ def test_the_task_of_the_model_is_that_of_its_evaluation(asked: list[Any], shell
 def test_epochs_are_those_of_pretraining(asked: list[Any], shell: Shell) -> None:
     place = asked.index("--steps")
     asked[place : place + 2] = ["--epochs", "3"]
-    planned = shell(*asked, "--dry-run")
+    refused = shell(*asked, "--dry-run")
+    assert refused.code == 5
+    assert "finetune/sentiment" in refused.err
+    assert "--force finetune" in refused.err
+    planned = shell(*asked, "--force", "finetune", "--dry-run")
     assert (planned.code, "epochs: None -> 3" in planned.out) == (0, True), planned.err
     values = shell("recipe", "show", "--resolved", "--epochs", "3", "--json").json["values"]
     assert [row["value"] for row in values if row["key"] == "pretrain.epochs"] == [3]

@@ -6,7 +6,7 @@ artifact of this key            -> verify, nothing to do
 artifact of another key         -> make it again (tokenizer, mask, evaluate; resume if that was
                                    begun), or refuse, naming the field that changed (pretrain,
                                    finetune), unless a field that may grow has changed and the
-                                   stage can continue
+                                   work of the stage is there to be continued
 """
 
 from __future__ import annotations
@@ -35,12 +35,30 @@ class Decision:
     action: Literal["fresh", "run", "resume", "extend"]
     reason: str
     manifest: Manifest | None = None
+    """Of the artifact that is there; where it is to be made again, what was made from it no longer fits."""
+
+    @property
+    def changes_what_is_there(self) -> bool:
+        return self.manifest is not None and self.action != "fresh"
+
+
+def is_forced(node: Node, force: Collection[str]) -> bool:
+    """Whether `--force` names the node or its stage."""
+    return node.name in force or node.stage in force
+
+
+def check_after(run: Path, node: Node, before: Sequence[str], force: Collection[str]) -> None:
+    """ArtifactError if a trained model that must stay was made from nodes that are to be made again."""
+    is_kept = not node.replaceable and not is_forced(node, force)
+    if before and is_kept and (run / node.name / MANIFEST).exists():
+        changes = [f"input {name} changes" for name in before]
+        raise _refusal(node, "was made with another configuration or input", changes)
 
 
 def decide(run: Path, node: Node, header: Header, force: Collection[str] = ()) -> Decision:
     """What `execute` would do with a node whose inputs are as the header says; reads manifests only."""
     target, work = run / node.name, work_folder(run, node, header)
-    if node.name in force or node.stage in force:
+    if is_forced(node, force):
         return Decision("run", FORCED)
     if (target / MANIFEST).exists():
         manifest = read_manifest(target)
@@ -49,9 +67,11 @@ def decide(run: Path, node: Node, header: Header, force: Collection[str] = ()) -
         changes = _changes(manifest.config, manifest.inputs, header)
         if node.replaceable:
             stale = "stale: " + ("; ".join(changes) or _OTHER_VERSION)
-            return Decision("resume" if is_begun(work) else "run", stale)
+            return Decision("resume" if is_begun(work) else "run", stale, manifest)
         if manifest.inputs == header.inputs and node.trunk_of(manifest.config) == node.trunk:
-            return Decision("extend", "; ".join(changes))
+            if is_begun(work):
+                return Decision("extend", "; ".join(changes), manifest)
+            raise _refusal(node, "cannot be continued without its work folder", changes)
         raise _refusal(node, "was made with another configuration or input", changes)
     if is_begun(work):
         return Decision("resume", "begun before")

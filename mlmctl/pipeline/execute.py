@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,14 +14,14 @@ from ..artifact import open_artifact, publish, recover, refuse_links
 from ..config import RuntimeConfig
 from ..engine import machine
 from ..engine.ranks import ALONE, Ranks
-from ..errors import ArtifactError, DataError
+from ..errors import ArtifactError, DataError, UsageError
 from ..events import Emit, Event, Note, StageFinished, StageStarted
 from ..manifest import Header, Manifest, read_manifest
 from ..stages.stage import Stage
 from ..storage import HashCache
 from ..text.spool import Spool
 from . import follow, inputs
-from .decisions import FORCED, Decision, decide, header_of
+from .decisions import FORCED, Decision, check_after, decide, header_of
 from .folders import Folders, hash_cache
 from .lock import locked
 from .nodes import Node
@@ -63,10 +64,13 @@ def execute(
     with locked(run):
         for sentence in recover(run):
             emit(Note(sentence))
-        if refresh:
-            Spool(run / inputs.SPOOL).forget()
-        folders = Folders(run, hash_cache(run))
-        return [_bring_up(run, node, folders, runtime, emit, force, team) for node in nodes(folders.cache)]
+        with Spool(run / inputs.SPOOL).forgotten() if refresh else nullcontext():
+            cache = hash_cache(run)
+            made = nodes(cache)
+        for _ in _planned(run, made, Folders(run, cache), force):
+            pass  # what is refused is refused before anything is made again
+        folders = Folders(run, cache)
+        return [_bring_up(run, node, folders, runtime, emit, force, team) for node in made]
 
 
 def preview(
@@ -76,26 +80,49 @@ def preview(
     runtime: RuntimeConfig,
     force: Collection[str] = (),
 ) -> list[tuple[str, str, str]]:
-    """What `execute` would do, as (node, action, reason) rows; writes nothing and takes no lock."""
+    """What `execute` would do, as (node, action, reason) rows; writes nothing and takes no lock.
+
+    ArtifactError for what it would refuse.
+    """
     folders = Folders(run, HashCache(None))
-    remade: dict[Path, str] = {}
     rows: list[tuple[str, str, str]] = []
-    for node in nodes(folders.cache):
-        before = [remade[folder] for folder in node.reads.values() if folder in remade]
+    for node, decision, header in _planned(run, nodes(folders.cache), folders, force):
+        reason = decision.reason
+        if header is not None and node.outlook and decision.action != "fresh":
+            work = None if decision.action == "run" else work_folder(run, node, header)
+            reason += f"; {node.outlook(work, runtime)}"
+        rows.append((node.name, decision.action, reason))
+    return rows
+
+
+def _planned(
+    run: Path, nodes: Sequence[Node], folders: Folders, force: Collection[str]
+) -> Iterator[tuple[Node, Decision, Header | None]]:
+    """Each node with what is to be done for it, and its header where all that it reads is there already."""
+    made = {name: node for node in nodes for name in (node.name, node.stage)}
+    for name in sorted(force):
+        if name not in made:
+            found = f"{name} is not among what is made here: {', '.join(node.name for node in nodes)}"
+            hint = f"mlmctl {name.split('/')[0]} --force"
+            raise UsageError("usage.force", found, where="--force", hint=hint)
+    remade: dict[Path, str] = {}
+    changed: set[Path] = set()  # of these, what will be another than it was
+    for node in nodes:
+        before = [folder for folder in node.reads.values() if folder in remade]
+        header = None
         if before or node.unread:
-            after = [*before, *(f"{name} has been read" for name in node.unread)]
-            action, reason = "run", f"after {', '.join(after)}"
+            check_after(run, node, [remade[folder] for folder in before if folder in changed], force)
+            read = [f"{name} has been read" for name in node.unread]
+            after = ", ".join([*(remade[folder] for folder in before), *read])
+            decision = Decision("run", f"after {after}")
         else:
             header = header_of(node, folders.open(node))
             decision = decide(run, node, header, force)
-            action, reason = decision.action, decision.reason
-            if node.outlook and action != "fresh":
-                work = None if action == "run" else work_folder(run, node, header)
-                reason += f"; {node.outlook(work, runtime)}"
-        if action != "fresh":
+        if decision.action != "fresh":
             remade[run / node.name] = node.name
-        rows.append((node.name, action, reason))
-    return rows
+        if decision.changes_what_is_there or changed.intersection(before):
+            changed.add(run / node.name)
+        yield node, decision, header
 
 
 def _bring_up(

@@ -42,7 +42,7 @@ class Folders:
                         "artifact.mismatch",
                         f"was made with another {other} than the one in this run folder",
                         where=str(node.reads[name]),
-                        hint=f"--force {name.split('/')[0]} makes it again",
+                        hint=f"mlmctl {name.split('/')[0]} --force makes it again",
                     )
         return fingerprints
 
