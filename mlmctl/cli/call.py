@@ -68,9 +68,9 @@ class Call:
         """The same, what nobody said taken from what the run folder was made with (not with a recipe)."""
         from ..pipeline import adopt
 
-        if self.recipe is not None or self._forced():
+        if self.recipe is not None:
             return self.resolved.recipe
-        return adopt(self.run, self.resolved, self.console.emit)
+        return adopt(self.run, self.resolved, self.console.emit, self._forced())
 
     def invoke(self, function: Callable[..., None], arguments: Mapping[str, Any]) -> None:
         """Run the command's function; never returns normally if it failed."""

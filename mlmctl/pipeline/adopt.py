@@ -6,10 +6,11 @@ value is a refusal. A recipe is a complete description, so with one nothing is a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..artifact import open_artifact
 from ..config import Recipe
 from ..errors import ArtifactError, one_line
 from ..events import Emit, Note
@@ -28,16 +29,22 @@ tokenizer does not say how the corpus is read."""
 _OF_A_NEW_ONE = {"tokenizer.type", "tokenizer.vocab_size", "tokenizer.cased"}
 
 
-def adopt(run: Path, resolved: Resolved, emit: Emit) -> Recipe:
+def adopt(run: Path, resolved: Resolved, emit: Emit, force: Collection[str] = ()) -> Recipe:
     """The recipe with values of `corpus`, `tokenizer` and `mask` that were left open taken from `run`.
 
-    ArtifactError if a manifest there is damaged.
+    ArtifactError if a manifest there is damaged; of a stage that is forced nothing is taken then.
     """
+    given_up = {
+        name
+        for names in _RECORDED_IN.values()
+        for name in names
+        if (name in force or name.split("/")[0] in force) and _is_damaged(run / name)
+    }
     tables: dict[str, Any] = {}
     told = []
     for table, names in _RECORDED_IN.items():
         current = getattr(resolved.recipe, table)
-        recorded = _recorded(run, table, names)
+        recorded = _recorded(run, table, [name for name in names if name not in given_up])
         is_new = table == "tokenizer" and _OF_A_NEW_ONE & resolved.origins.keys()
         if table == "tokenizer" and recorded.get("pinned") and not is_new:
             # It is a copy, so it pins itself; if it was changed, it holds what it was made from.
@@ -62,7 +69,15 @@ def adopt(run: Path, resolved: Resolved, emit: Emit) -> Recipe:
     return resolved.recipe.model_copy(update=tables)
 
 
-def _recorded(run: Path, table: str, names: tuple[str, ...]) -> Mapping[str, Any]:
+def _is_damaged(folder: Path) -> bool:
+    try:
+        open_artifact(folder)
+    except ArtifactError:
+        return True
+    return False
+
+
+def _recorded(run: Path, table: str, names: Sequence[str]) -> Mapping[str, Any]:
     found: dict[str, Any] = {}
     for name in names:
         if (run / name / MANIFEST).exists():
