@@ -44,6 +44,23 @@ def folder(name: str) -> Path:
     raise UsageError("usage.no-model", what, where=name, hint=hint)
 
 
+def is_there(name: str) -> bool:
+    """Whether `hf:OWNER/NAME` was fetched before. True also for what cannot be a name: `folder` says so."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        wanted = list(FILES)
+        huggingface_hub.snapshot_download(
+            name.removeprefix(PREFIX), allow_patterns=wanted, local_files_only=True
+        )
+    except errors.LocalEntryNotFoundError:
+        return False
+    except errors.HFValidationError:
+        return True
+    return True
+
+
 def short_name(name: str) -> str:
     """`OWNER--NAME` for `hf:OWNER/NAME`: what can be the name of a folder."""
     return name.removeprefix(PREFIX).replace("/", "--")

@@ -16,9 +16,12 @@ import pytest
 from commands import SMALL, Shell, write_corpus
 from packed import COMPRESS
 
+from mlmctl.artifact import publish
+from mlmctl.commands import verify
 from mlmctl.config import CorpusConfig
 from mlmctl.errors import MlmctlError, ResourceError, UsageError
 from mlmctl.events import Event, silent
+from mlmctl.manifest import Header
 from mlmctl.pipeline import inputs
 from mlmctl.storage import HashCache
 from mlmctl.text import remote
@@ -124,8 +127,13 @@ def test_what_is_forgotten_is_the_names_alone(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     path = spool.add([b"[]"], "remote", ".json")  # labelled data may be JSON too
     spool.remember("far", [Kept("far", path)])
-    assert spool.forget() == 1
-    assert spool.recall("far") is None
+    with spool.forgotten():
+        assert spool.recall("far") is None
+    assert spool.recall("far") == [Kept("far", path)]  # it was not read anew
+    other = spool.add([b"[1]"], "remote", ".json")
+    with spool.forgotten():
+        spool.remember("far", [Kept("far", other)])
+    assert spool.recall("far") == [Kept("far", other)]
     assert path.read_bytes() == b"[]"
 
 
@@ -317,6 +325,34 @@ def test_what_is_new_goes_to_the_scratch_folder_and_what_was_read_stays(store: A
     found = resolve(["memory://old.txt", "memory://new.txt"], spool, silent, scratch=scratch)
     assert [source.path.parent for source in found] == [spool, scratch]
     assert sorted(spool.iterdir()) == kept
+
+
+def test_what_is_in_the_spool_moves_with_the_run_folder_and_is_verified(
+    store: Any, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store.pipe("/corpus.txt", write_corpus(tmp_path / "corpus.txt").read_bytes())
+    assert shell("mask", "memory://corpus.txt", *SMALL[2:6], "--run", "a").code == 0
+    Path("a").rename("b")
+    store.store.clear()
+    assert shell("mask", "--block-length", "16", "--run", "b").code == 0
+    assert shell("verify", "--run", "b").code == 0
+
+    store.pipe("/t.jsonl", b'{"text": "a", "label": 1}\n')
+    data = inputs.labelled(Path("b"), "finetune", "sentiment", "memory://t.jsonl", HashCache(None), silent)
+    with publish(Path("b/finetune/x"), Header("finetune/x", {}, {"data": data.fingerprint})) as draft:
+        (draft.path / "x").write_text("x")
+        draft.details.update(data.origin)
+
+    def state() -> str:
+        [found] = [each.state for each in verify.run(Path("b")) if each.name == "finetune/x < data"]
+        return found
+
+    assert state() == "ok"
+    data.path.write_bytes(b"{}")
+    assert state() == "changed"
+    data.path.unlink()
+    assert state() == "absent"
 
 
 def test_standard_input_is_planned(shell: Shell, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import huggingface_hub
 import pytest
 import torch
 from commands import Shell
-from encoders import BAD, GOOD, OTHER, make_data
+from encoders import BAD, GOOD, OTHER, make_data, make_encoder
 from huggingface_hub import errors
 from safetensors.torch import load_file, save_file
 from stock import make_stock, make_tokenizer
@@ -376,6 +376,34 @@ def test_a_signal_while_a_model_is_fetched_is_no_fault_of_the_hub(monkeypatch: p
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     with pytest.raises(InterruptedRun):
         hub.folder("hf:owner/name")
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_a_plan_fetches_no_model(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_cached: bool
+) -> None:
+    encoder, shell = make_encoder(tmp_path / "encoder"), Shell(capsys)
+
+    def download(name: str, allow_patterns: list[str], local_files_only: bool = False) -> str:
+        if is_cached:
+            return str(encoder)
+        if local_files_only:
+            raise errors.LocalEntryNotFoundError("not there")
+        raise AssertionError("is fetched")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.chdir(tmp_path)
+    tuned = shell("finetune", "--model", "hf:owner/name", "--dry-run", "--json").json["stages"][0]
+    measured = shell("evaluate", "--task", "mlm", "--model", "hf:owner/name", "--dry-run", "--json")
+    continued = shell("pretrain", "--init", "hf:owner/name", "--block-length", "16", "--dry-run", "--json")
+    if is_cached:
+        assert tuned["reason"] == "new"
+    else:
+        assert tuned["reason"] == "after hf:owner/name has been read"
+        assert measured.json["stages"][0]["reason"] == "after hf:owner/name has been read"
+        assert continued.json["stages"][0]["reason"] == "after hf:owner/name has been read"
+    assert [stage["name"] for stage in continued.json["stages"]][-1] == "pretrain"
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("task", ["mlm", "pairs", "sentiment"])

@@ -18,7 +18,7 @@ from ..events import Emit, Progress, silent
 from ..manifest import MANIFEST, Manifest, read_manifest
 from ..pipeline import inputs
 from ..storage import HashCache
-from ..text.corpus import fingerprint, resolve
+from ..text.corpus import fingerprint, is_remote, resolve
 
 _CHECKPOINTS = ".work/*/checkpoints/step-*"
 _ITSELF = "."
@@ -117,12 +117,15 @@ def _chain(
         yield from _outside(
             f"{name} < corpus",
             manifest.inputs["corpus"],
-            lambda: _corpus(paths, spool, column),
+            lambda: _corpus([inputs.in_spool(folder, path) for path in paths], spool, column),
         )
     data = manifest.details.get("data")
-    if data and "data" in manifest.inputs and "://" not in data:
-        is_pairs = manifest.config.get("task") == "pairs"
-        yield from _outside(f"{name} < data", manifest.inputs["data"], lambda: _data(Path(data), is_pairs))
+    if data and "data" in manifest.inputs:
+        is_pairs, recorded = manifest.config.get("task") == "pairs", manifest.inputs["data"]
+        path = Path(data)
+        if is_remote(data):  # read once, into a file that is named by what it held
+            path = inputs.read_from(folder, recorded) or path
+        yield from _outside(f"{name} < data", recorded, lambda: _data(path, is_pairs))
 
 
 def _outside(name: str, recorded: str | None, compute: Any) -> Iterator[Finding]:

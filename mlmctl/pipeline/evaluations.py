@@ -28,9 +28,9 @@ def evaluate_node(
     """
     match config.task:
         case "mlm":
-            return _on_masks(run, config)
+            return _on_masks(run, config, may_read)
         case "pairs":
-            return _on_pairs(run, config, cache)
+            return _on_pairs(run, config, cache, may_read)
         case _:
             return _on_examples(run, config, cache, emit, may_read)
 
@@ -52,19 +52,20 @@ def measured(run: Path, recipe: Recipe, said: Container[str]) -> EvaluateConfig:
     return config.model_copy(update={"model": str(run / "finetune" / finetune_name(made))})
 
 
-def _on_masks(run: Path, config: EvaluateConfig) -> Node:
-    encoder = inputs.encoder_folder(run, config.model)
+def _on_masks(run: Path, config: EvaluateConfig, may_read: bool) -> Node:
+    encoder = inputs.encoder_folder(run, config.model, may_read)
     masks = {name: run / name for name in ("mask/blocks", "mask/policy")}
     return Node(
         name=_name(config.model, encoder, config.name or "mlm"),
         run=lambda stage: _measure(config, stage),
         config=_only(config, "task"),
         reads={"pretrain": encoder, **masks},
+        unread=inputs.unread_model(config.model, may_read),
     )
 
 
-def _on_pairs(run: Path, config: EvaluateConfig, cache: HashCache) -> Node:
-    encoder = inputs.encoder_folder(run, config.model)
+def _on_pairs(run: Path, config: EvaluateConfig, cache: HashCache, may_read: bool) -> Node:
+    encoder = inputs.encoder_folder(run, config.model, may_read)
     data = inputs.pairs(config.data, cache)
     return Node(
         name=_name(config.model, encoder, config.name or _stem(data.path)),
@@ -73,12 +74,13 @@ def _on_pairs(run: Path, config: EvaluateConfig, cache: HashCache) -> Node:
         reads={"pretrain": encoder},
         given={"data": data.fingerprint},
         data=data.path,
+        unread=inputs.unread_model(config.model, may_read),
         details=data.origin,
     )
 
 
 def _on_examples(run: Path, config: EvaluateConfig, cache: HashCache, emit: Emit, may_read: bool) -> Node:
-    folder = inputs.model_folder(run, config.model or config.task)
+    folder = inputs.model_folder(run, config.model or config.task, may_read)
     data = inputs.labelled(run, "evaluate", config.task, config.data, cache, emit, may_read)
     return Node(
         name=_name(config.model, folder, config.name or data.stem),
@@ -87,7 +89,7 @@ def _on_examples(run: Path, config: EvaluateConfig, cache: HashCache, emit: Emit
         reads={"model": folder},
         given={"data": data.fingerprint},
         data=data.path,
-        unread=data.unread,
+        unread=[*inputs.unread_model(config.model, may_read), *data.unread],
         details=data.origin,
     )
 

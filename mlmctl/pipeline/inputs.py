@@ -97,7 +97,7 @@ def corpus(run: Path, config: CorpusConfig, cache: HashCache, emit: Emit, may_re
         return Corpus(sources, fingerprint(sources, cache.sha256), kept)
     recorded = _recorded_corpus(run)
     if recorded is not None:
-        known_fingerprint, known_paths = recorded
+        known_fingerprint, known_paths = recorded[0], [in_spool(run, path) for path in recorded[1]]
         if known_paths and all(Path(path).is_absolute() and Path(path).exists() for path in known_paths):
             return corpus(run, config.model_copy(update={"paths": known_paths}), cache, emit, may_read)
         return Corpus((), known_fingerprint, known_paths)
@@ -174,8 +174,18 @@ def model(folder: Path, cache: HashCache) -> str:
     return digest({path.name: cache.sha256(path) for path in files if path.is_file()})
 
 
-def encoder_folder(run: Path, named: str | None) -> Path:
-    """An encoder: that of the run folder, or the one named: a fine-tuned one's, a folder, `hf:OWNER/NAME`."""
+def unread_model(named: str, may_read: bool) -> list[str]:
+    """The model, if it is one of the hub that has not been fetched and may not be: a plan."""
+    return [named] if not may_read and named.startswith(hub.PREFIX) and not hub.is_there(named) else []
+
+
+def encoder_folder(run: Path, named: str | None, may_read: bool = True) -> Path:
+    """An encoder: that of the run folder, or the one named: a fine-tuned one's, a folder, `hf:OWNER/NAME`.
+
+    Unless `may_read`, nothing is fetched: for an `unread_model` it is a folder that does not exist.
+    """
+    if named and unread_model(named, may_read):
+        return Path(hub.short_name(named))
     if not named:
         return _whole(run / "pretrain")
     inside, path = run / "finetune" / named, Path(named)
@@ -184,10 +194,10 @@ def encoder_folder(run: Path, named: str | None) -> Path:
     return _of_run(run, path) or hub.folder(named)  # what is of this run may come yet
 
 
-def model_folder(run: Path, named: str) -> Path:
+def model_folder(run: Path, named: str, may_read: bool = True) -> Path:
     """A fine-tuned model: a name in the run folder, a folder anywhere, or `hf:OWNER/NAME`."""
     is_inside = "/" not in named and not Path(named).is_dir()
-    return _whole(run / "finetune" / named) if is_inside else encoder_folder(run, named)
+    return _whole(run / "finetune" / named) if is_inside else encoder_folder(run, named, may_read)
 
 
 def _of_run(run: Path, path: Path) -> Path | None:
@@ -230,6 +240,17 @@ def tokenizer(folder: Path) -> str:
     if (artifact / MANIFEST).exists():
         open_artifact(artifact)
     return sha256_file(path)
+
+
+def in_spool(run: Path, path: str) -> str:
+    """Where a recorded file is now: one in a spool is named by its content, and moves with the run folder."""
+    here = run / SPOOL / Path(path).name
+    return os.path.abspath(here) if Path(path).parent.name == SPOOL and here.is_file() else path
+
+
+def read_from(run: Path, content: str) -> Path | None:
+    """The file of the spool that held this (a SHA-256) when it was read, if it is still there."""
+    return next((path for path in (run / SPOOL).glob("*-*") if content in path.name), None)
 
 
 def _spoken(path: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,8 @@ def pretrain_nodes(
 
     Unless `may_read`, for a plan, nothing remote is read: see `Node.unread`.
     """
-    init = hub.folder(recipe.pretrain.init) if recipe.pretrain.init else None
+    unread = inputs.unread_model(recipe.pretrain.init, may_read)
+    init = hub.folder(recipe.pretrain.init) if recipe.pretrain.init and not unread else None
     if init is not None:
         inputs.check_positions(init, recipe.mask.block_length)
         if not recipe.tokenizer.path:
@@ -94,11 +95,12 @@ def pretrain_nodes(
             recipe = recipe.model_copy(update={"tokenizer": tokenizer})
     paths = corpus_paths or recipe.corpus.paths
     corpus = inputs.corpus(run, recipe.corpus.model_copy(update={"paths": paths}), cache, emit, may_read)
+    corpus = replace(corpus, unread=[*unread, *corpus.unread])
     nodes = [_tokenizer(recipe, corpus)]
     if until != "tokenizer":
         nodes += [_blocks(run, recipe, corpus), _policy(run, recipe.mask)]
     if until == "pretrain":
-        nodes.append(_pretrain(run, recipe.pretrain, init))
+        nodes.append(replace(_pretrain(run, recipe.pretrain, init), unread=unread))
     return nodes
 
 
@@ -117,12 +119,12 @@ def finetune_node(
         name=f"finetune/{finetune_name(config)}",
         run=make,
         config=config.key_fields(),
-        reads={"pretrain": inputs.encoder_folder(run, config.model)},
+        reads={"pretrain": inputs.encoder_folder(run, config.model, may_read)},
         given={"data": data.fingerprint},
         replaceable=False,
         data=data.path,
         tables=[config],
-        unread=data.unread,
+        unread=[*inputs.unread_model(config.model, may_read), *data.unread],
         details=data.origin,
     )
 
@@ -161,6 +163,7 @@ def _tokenizer(recipe: Recipe, corpus: inputs.Corpus) -> Node:
             given={"pinned": pinned, "corpus": corpus.fingerprint},
             needs_torch=False,
             corpus=corpus,
+            unread=corpus.unread,
             details=_corpus_details(corpus),
         )
     return Node(

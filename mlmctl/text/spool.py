@@ -12,7 +12,8 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,12 +71,23 @@ class Spool:
             return None
         return kept if kept and all(one.path.is_file() for one in kept) else None
 
-    def forget(self) -> int:
-        """Let `recall` find none of the names any more (how many?); what was read under them stays."""
-        records = [path for path in self.folder.glob("*.json") if _RECORD.fullmatch(path.name)]
+    @contextmanager
+    def forgotten(self) -> Iterator[None]:
+        """Let `recall` find none of the names meanwhile, and after it those again that were not read anew.
+
+        What was read under them stays in the spool.
+        """
+        records = {
+            path: path.read_bytes() for path in self.folder.glob("*.json") if _RECORD.fullmatch(path.name)
+        }
         for path in records:
             path.unlink()
-        return len(records)
+        try:
+            yield
+        finally:
+            for path, content in records.items():
+                if not path.exists():
+                    write_file(path, content)
 
     def remember(self, name: str, kept: Sequence[Kept]) -> None:
         """Let `recall` find these files under a name (of which only a hash is written: it may hold a key)."""
