@@ -79,6 +79,16 @@ def test_predicted_tokens_are_near_those_that_mask_counts(shell: Shell, tmp_path
     assert predicted == pytest.approx(metrics["num_train_tokens"] + metrics["num_valid_tokens"], rel=0.03)
 
 
+def test_of_rows_the_text_alone_is_counted(shell: Shell, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.txt", 2000)
+    rows = tmp_path / "c.jsonl"
+    texts = [text for text in corpus.read_text().split("\n\n") if text.strip()]
+    rows.write_text("".join(json.dumps({"text": text, "other": "x" * 500}) + "\n" for text in texts))
+    facts = [shell("doctor", path, *SMALL, "--json").json["corpus"] for path in (corpus, rows)]
+    predicted = [each["predicted_num_tokens"] for each in facts]
+    assert predicted[1] == pytest.approx(predicted[0], rel=0.03)
+
+
 def test_the_tokenizer_is_the_named_one_the_runs_own_or_a_new_one(shell: Shell, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c.txt")
 
@@ -97,6 +107,9 @@ def test_an_encoder_to_continue_is_planned_with(shell: Shell, tmp_path: Path) ->
     corpus = write_corpus(tmp_path / "c.txt")
     make_stock(tmp_path / "encoder", vocab_size=100)
     make_tokenizer(tmp_path / "encoder", corpus.read_text().split(), vocab_size=100)
+    too_long = shell("doctor", corpus, "--init", "encoder", "--block-length", "4096")
+    assert too_long.code == 2
+    assert "the blocks have 4096" in too_long.err
     told = shell("doctor", corpus, "--init", "encoder", "--block-length", "32", "--json").json
     assert told["corpus"]["tokenizer"] == "encoder"
     assert told["plan"]["init"] == "encoder"

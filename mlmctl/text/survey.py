@@ -40,6 +40,8 @@ class Survey:
     contradiction: str
     """What speaks against that unit, if anything."""
     tally: Tally
+    num_text_bytes: int
+    """Of the documents, in UTF-8: of rows the text may be a small part."""
     document_characters: Lengths
     line_characters: Lengths
     duplicates: Duplicates
@@ -64,11 +66,12 @@ def survey(
     """
     lenient = corpus.model_copy(update={"encoding_errors": "replace"})
     documents = Documents(sources, lenient, _progress_only(emit), stage)
-    of_documents, of_lines = Lengths(), Lengths()
+    of_documents, of_lines, num_text_bytes = Lengths(), Lengths(), 0
     duplicates, boilerplate, traces, sample = Duplicates(), Boilerplate(), Traces(), _Sample()
     for document in documents:
         place = documents.place
         lines = document.split("\n")
+        num_text_bytes += len(document.encode())
         of_documents.add((len(document),))
         of_lines.add(map(len, lines))
         if duplicates.add(document, place):  # of copies the whole is told, not the parts
@@ -81,6 +84,7 @@ def survey(
         unit=documents.unit,
         contradiction=documents.contradiction(),
         tally=documents.tally,
+        num_text_bytes=num_text_bytes,
         document_characters=of_documents,
         line_characters=of_lines,
         duplicates=duplicates,

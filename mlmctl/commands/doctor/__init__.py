@@ -6,8 +6,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ... import hub
 from ...config import Recipe
 from ...events import Emit
+from ...pipeline.inputs import check_positions
 from . import corpus, labelled, machine, plan
 from .section import Finding, Section
 from .tokenizers import measure
@@ -22,6 +24,8 @@ def run(paths: Sequence[str], recipe: Recipe, run_folder: Path, emit: Emit) -> l
     bad questions, which are findings.
     """
     sections = [machine.look(recipe.runtime, run_folder)]
+    if paths and recipe.pretrain.init:
+        check_positions(hub.folder(recipe.pretrain.init), recipe.mask.block_length)
     if paths:
         found = corpus.read(paths, recipe, run_folder, emit)
         measured = measure(recipe, run_folder, found.survey.sample)

@@ -66,6 +66,7 @@ def look(everything: Read, measured: Measured) -> Section:
     facts: dict[str, Any] = {
         "num_files": everything.num_files,
         **asdict(tally),
+        "num_text_bytes": found.num_text_bytes,
         "unit": found.unit,
         "document_characters": found.document_characters.summary(),
         "line_characters": found.line_characters.summary(),
@@ -82,7 +83,7 @@ def look(everything: Read, measured: Measured) -> Section:
         "tokenizer": measured.origin,
         "tokens_per_word": round(fit.tokens_per_word, 4),
         "unknown_share": round(fit.unknown_share, 6),
-        "predicted_num_tokens": round(fit.tokens_per_byte * tally.num_bytes),
+        "predicted_num_tokens": round(fit.tokens_per_byte * found.num_text_bytes),
     }
     return Section("corpus", facts, _rows(facts), _findings(everything, facts, measured))
 
