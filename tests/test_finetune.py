@@ -201,6 +201,19 @@ def test_fault_05_a_stopped_fine_tune_continues_to_the_same_bits(
     assert broken == unbroken
 
 
+@pytest.mark.parametrize("cycles", [1, 4])
+def test_fault_12_a_disk_that_is_too_small_for_the_checkpoints_is_told_before(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cycles: int
+) -> None:
+    needed: list[int] = []
+    monkeypatch.setattr("mlmctl.stages.finetune.check_space", lambda folder, need, held: needed.append(need))
+    run_finetune(tmp_path / "x", encoder, make_data(tmp_path / "d.jsonl"), cycles=cycles)
+    kept = [*(tmp_path / "x.work/checkpoints").iterdir()]
+    largest = max(sum(file.stat().st_size for file in each.iterdir()) for each in kept)
+    assert 3 * largest < needed[0] + 3 * 50_000
+    assert needed[0] < 5 * largest
+
+
 def test_fault_39_the_share_of_long_texts_is_told(encoder: Path, tmp_path: Path) -> None:
     data = make_data(tmp_path / "d.jsonl", 40)
     with data.open("a") as file:

@@ -25,6 +25,7 @@ from ..engine.probe import dtype_by_rule
 from ..errors import DataError, UsageError
 from ..events import Emit, Note, Plan
 from ..json_files import indented
+from ..storage import check_space, folder_size
 from ..tasks.adapted import TASKS, Adapted, write_task
 from ..tasks.features import Features
 from ..tasks.hiding import Hiding
@@ -40,6 +41,8 @@ _MOST_WATCHED = 500
 _WARMUP_SHARE = 0.1
 _MAX_GRAD_NORM = 1.0
 _EVALUATION_BATCH = 64
+_NUM_STATES = 3  # in a checkpoint: weights, two moments of AdamW; with cycles the sum of weights, too
+_MOST_CHECKPOINTS = 3  # the newest two, and the one being written; and then the result
 
 
 def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
@@ -75,6 +78,10 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
     num_steps = max(1, round(num_epochs * work.steps_per_epoch))
     ends = _cycle_ends(num_steps, config.cycles or task.cycles(len(examples.learned), num_epochs))
     stage.emit(_plan(config, examples, features, network, batch_size, num_epochs, num_steps))
+    if stage.ranks.is_first:
+        num_kept = _NUM_STATES + (len(ends) > 1)
+        needed = 4 * model.num_parameters(network) * (_MOST_CHECKPOINTS * num_kept + 1)
+        check_space(stage.work, needed, held=folder_size(stage.work))
     adamw = optimizer.adamw(network, learning_rate=learning_rate, weight_decay=config.weight_decay)
     trained = loop.train(
         network,
