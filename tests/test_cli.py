@@ -13,8 +13,11 @@ import pytest
 from commands import SMALL, WORDS, Outcome, Shell, write_corpus
 
 from mlmctl.cli.app import _complete_force
+from mlmctl.commands import stdin
 from mlmctl.console import Console
+from mlmctl.errors import DataError
 from mlmctl.events import Progress
+from mlmctl.manifest import read_manifest
 
 RUN_KEYS = {"schema_version", "command", "status", "run", "stages", "artifacts", "metrics"}
 PRETRAIN_METRICS = {
@@ -414,6 +417,50 @@ def test_force_makes_a_stage_again(shell: Shell, tmp_path: Path) -> None:
     shell("mask", corpus, "--vocab-size", "100", "--block-length", "32")
     stages = shell("mask", corpus, "--vocab-size", "100", "--block-length", "32", "--force", "--json").json
     assert [stage["status"] for stage in stages["stages"]] == ["fresh", "ran", "ran"]
+
+
+def test_what_is_forced_is_made_as_it_was(shell: Shell, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "c.txt")
+    shell("mask", corpus, "--vocab-size", "100", "--block-length", "32")
+    before = {name: read_manifest(Path("run", name)).key for name in ("tokenizer", "mask/blocks")}
+    stages = shell("mask", "--force", "--json").json["stages"]
+    assert [stage["status"] for stage in stages] == ["fresh", "ran", "ran"]
+    assert {name: read_manifest(Path("run", name)).key for name in before} == before
+    Path("run/mask/blocks/manifest.json").write_text("{")  # nothing can be taken from it
+    assert "--force" in shell("mask").err
+    again = shell("mask", corpus, "--block-length", "32", "--force", "--json").json["stages"]
+    assert [stage["status"] for stage in again] == ["fresh", "ran", "ran"]
+    assert {name: read_manifest(Path("run", name)).key for name in before} == before
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        (["a", "", "b"], ["a", "", "b"]),
+        (["", " ", "b"], ["", " ", "b"]),
+        (["", ""], ["", ""]),
+        (['{"text": "a"}', "", '{"text": ""}', " "], ["a", ""]),
+        (["", '{"text": "a", "n": 1}'], ["a"]),
+        (['{"text": "a"', "b"], ['{"text": "a"', "b"]),
+        (["[1]"], ["[1]"]),
+    ],
+)
+def test_lines_are_text_or_json_objects(lines: list[str], found: list[str]) -> None:
+    assert list(stdin.texts(f"{line}\n" for line in lines)) == found
+
+
+@pytest.mark.parametrize("line", ['{"sentence": "a"}', '{"text": null}', '{"text": 1}'])
+def test_json_without_the_column_is_no_plain_text(line: str) -> None:
+    with pytest.raises(DataError, match=r"line 2: .* strings under 'text' .jq"):
+        list(stdin.texts(["\n", line]))
+
+
+def test_blank_lines_between_questions_are_passed_over() -> None:
+    row = {"question": "who?", "context": "me"}
+    lines = ["\n", json.dumps(row) + "\n", " \n", json.dumps({**row, "id": 7})]
+    assert list(stdin.rows(lines, ("question", "context"))) == [row, {**row, "id": "7"}]
+    with pytest.raises(DataError, match="line 1"):
+        list(stdin.rows(["who?"], ("question", "context")))
 
 
 def test_recipes_are_listed_shown_and_checked(shell: Shell) -> None:

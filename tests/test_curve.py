@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlmctl.commands import curve
-from mlmctl.commands.curve import points
+from mlmctl.commands.curve import points, tfidf
 from mlmctl.config import FinetuneConfig, RuntimeConfig
 from mlmctl.errors import InterruptedRun
 from mlmctl.events import silent
@@ -199,3 +199,12 @@ def test_one_seed_with_many_digits_can_be_drawn(tmp_path: Path) -> None:
     rows = curve._rows([{"labels": 8, "score": 0.7981651376146789}])
     curve.plot.draw({"pretrained": rows}, "accuracy", tmp_path / "curve.svg")
     assert (tmp_path / "curve.svg").stat().st_size > 0
+
+
+def test_a_bag_of_signs_where_there_are_no_words(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    data = tmp_path / "d.jsonl"
+    rows = [{"text": f"{sign} {n % 7}", "label": sign} for n in range(20) for sign in "ab"]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = FinetuneConfig(task="classify", data=str(data))
+    assert tfidf.accuracy(config, points.judging(config, data)) == 1.0

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from ..errors import DataError
 
+_TEXT = ("text",)
 
-def rows(lines: Iterable[str], columns: Sequence[str] = ("text",)) -> Iterator[dict[str, str]]:
-    """The columns of each line, as the lines come; an empty line is an empty text.
 
-    If the first line is a JSON object with these columns as strings, every line must be one; else lines
-    are plain text, which only `text` alone can be. DataError names the line that is not what it should be.
+def rows(lines: Iterable[str], columns: Sequence[str] = _TEXT) -> Iterator[dict[str, str]]:
+    """The columns of each line, as the lines come.
+
+    If the first line that is not blank is a JSON object, every line must be one with these columns as
+    strings, and blank ones are passed over; else lines are plain text, which only `text` alone can be, and a
+    blank one is a text too. DataError names the line that is not what it should be.
     """
-    is_json = False
+    is_json = True if tuple(columns) != _TEXT else None
+    blank: list[str] = []
     for number, line in enumerate(lines, start=1):
         line = line.removesuffix("\n").removesuffix("\r")
-        row = _json_row(line, columns) if is_json or number == 1 else None
-        if number == 1:
-            is_json = row is not None or tuple(columns) != ("text",)
-        if is_json and row is None:
-            wanted = " and ".join(repr(column) for column in columns)
-            found = f"is not a JSON object with strings under {wanted}"
-            raise DataError("data.broken-row", found, where=f"line {number}")
-        row = {"text": line} if row is None else row
+        if is_json is None and line.strip():
+            is_json = _json_object(line) is not None
+            if not is_json:
+                yield from ({"text": each} for each in blank)
+        if is_json is not False and not line.strip():
+            blank.append(line)
+            continue
+        row = _json_row(line, columns, number) if is_json else {"text": line}
         check_text("".join(row.values()), number)
         yield row
+    if is_json is None:
+        yield from ({"text": each} for each in blank)
 
 
 def texts(lines: Iterable[str]) -> Iterator[str]:
@@ -42,19 +49,25 @@ def check_text(text: str, number: int) -> None:
         raise DataError("data.bad-text", "is not valid Unicode", where=f"line {number}") from None
 
 
-def _json_row(line: str, columns: Sequence[str]) -> dict[str, str] | None:
-    """The string values of a JSON object if the columns are among them, or None for anything else.
+def _json_row(line: str, columns: Sequence[str], number: int) -> dict[str, str]:
+    """The string values of a JSON object, the columns among them; DataError for anything else.
 
     An `id` may be a whole number, as in labelled questions.
     """
+    values = _json_object(line) or {}
+    row = {name: value for name, value in values.items() if isinstance(value, str)}
+    if not set(columns) <= row.keys():
+        wanted = " and ".join(repr(column) for column in columns)
+        found = f"is not a JSON object with strings under {wanted}"
+        hint = "jq -Rc '{text: .}' makes texts of lines that begin with a brace" if values else None
+        raise DataError("data.broken-row", found, where=f"line {number}", hint=hint)
+    named = values.get("id")
+    return {**row, "id": str(named)} if type(named) is int else row
+
+
+def _json_object(line: str) -> dict[str, Any] | None:
     try:
         values = json.loads(line) if line.lstrip().startswith("{") else None
     except (ValueError, RecursionError):
         return None
-    if not isinstance(values, dict):
-        return None
-    row = {name: value for name, value in values.items() if isinstance(value, str)}
-    if not set(columns) <= row.keys():
-        return None
-    number = values.get("id")
-    return {**row, "id": str(number)} if type(number) is int else row
+    return values if isinstance(values, dict) else None

@@ -5,6 +5,8 @@ The baseline that any pretrained model has to beat, from scikit-learn, which is 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from ...events import silent
 from ...tasks.adapted import TASKS
 
 _WHAT = "curves"
+_WORDS, _SIGNS = r"(?u)\b\w\w+\b", r"(?u)\w+|[^\w\s]"
 
 
 def accuracy(config: FinetuneConfig, judging: EvaluateConfig) -> float:
@@ -29,8 +32,13 @@ def accuracy(config: FinetuneConfig, judging: EvaluateConfig) -> float:
         for name in ("feature_extraction.text", "linear_model", "pipeline")
     )
     model = pipeline.make_pipeline(
-        text.TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+        text.TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=_pattern(learned.texts)),
         linear.LogisticRegression(C=10.0, max_iter=1000),
     )
     model.fit(list(learned.texts), learned.labels)
     return float(np.mean(model.predict(list(judged.texts)) == judged.labels))
+
+
+def _pattern(texts: Sequence[str]) -> str:
+    """scikit-learn's own words of two letters and more; anything where the texts have none."""
+    return _WORDS if any(re.search(_WORDS, text) for text in texts) else _SIGNS
