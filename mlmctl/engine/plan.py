@@ -238,4 +238,4 @@ def _in_proportion(committed: Plan, budget: float) -> int | None:
     if committed.seconds_per_step is None:
         return None
     extra = budget - seconds(committed.length.removeprefix("budget "))
-    return committed.num_steps + round(extra / committed.seconds_per_step)
+    return max(1, committed.num_steps + round(extra / committed.seconds_per_step))
