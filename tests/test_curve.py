@@ -130,7 +130,25 @@ def test_few_labels_have_more_seeds() -> None:
 def measured(folder: Path, encoder: Path, data: Path, test: Path) -> dict[str, object]:
     config = FinetuneConfig(data=str(data), epochs=1.0, batch_size=8)
     runtime = RuntimeConfig(threads=1)
-    return curve.run(folder, encoder, config, test, [], True, runtime, silent)
+    return curve.run(folder, encoder, config, points.judging(config, test), [], True, runtime, silent)
+
+
+def test_test_data_is_read_by_its_own_columns_where_they_are_named(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    data, test = make_data(tmp_path / "train.jsonl", 40), tmp_path / "test.jsonl"
+    rows = [json.loads(line) for line in make_data(tmp_path / "t.jsonl", 40, seed=1).open()]
+    test.write_text("".join(json.dumps({"review": r["text"], "label": r["label"]}) + "\n" for r in rows))
+    config = FinetuneConfig(data=str(data))
+    judged = points.judging(config, test, {"text_column": "review", "task": "qa", "seed": 1})
+    assert (judged.task, judged.text_column, judged.label_column) == ("sentiment", "review", "label")
+    assert tfidf.accuracy(config, judged) > 0.5
+    starts = [points.Start("TF-IDF", None, False)]
+    measurers = [
+        points.Measurer.open(tmp_path, starts, config, each, RuntimeConfig())
+        for each in (points.judging(config, test), judged)
+    ]
+    one, other = (each._path(points.Point(starts[0], 8, 0)) for each in measurers)
+    assert one != other
 
 
 def test_a_curve_is_measured_once_and_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

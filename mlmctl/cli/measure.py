@@ -100,12 +100,13 @@ def curve(
     config = type(recipe.finetune)(**(recipe.finetune.model_dump(exclude_unset=True) | asked))
     cache, emit = hash_cache(call.run), call.console.emit
     train = inputs.labelled(call.run, "finetune", config.task, config.data, cache, emit)
-    judged = inputs.labelled(call.run, "evaluate", config.task, test or recipe.evaluate.data, cache, emit)
+    tested = inputs.labelled(call.run, "evaluate", config.task, test or recipe.evaluate.data, cache, emit)
+    judged = curve.judging(config, tested.path, recipe.evaluate.model_dump(exclude_unset=True))
     config = config.model_copy(update={"data": str(train.path)})
     encoder = encoder_folder(call.run, model or config.model)
     folder = call.run / "curve" / f"{config.task}-{train.stem}{'-quick' if quick else ''}"
     others = [encoder_folder(call.run, each) for each in against or ()]
-    found = curve.run(folder, encoder, config, judged.path, others, quick, recipe.runtime, emit, call.team)
+    found = curve.run(folder, encoder, config, judged, others, quick, recipe.runtime, emit, call.team)
     if not call.json:
         counts = [row["labels"] for row in next(iter(found["table"].values()))]
         rows = []

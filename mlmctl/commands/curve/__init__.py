@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ... import extras, hub
-from ...config import FinetuneConfig, RuntimeConfig
+from ...config import EvaluateConfig, FinetuneConfig, RuntimeConfig
 from ...errors import DataError, UsageError
 from ...events import Emit, Progress
 from ...json_files import indented
@@ -39,7 +39,7 @@ def run(
     folder: Path,
     encoder: Path,
     config: FinetuneConfig,
-    test: Path,
+    judged: EvaluateConfig,
     against: Sequence[Path],
     quick: bool,
     runtime: RuntimeConfig,
@@ -61,14 +61,14 @@ def run(
     task = TASKS[config.task]
     data = task.read(Path(config.data), config, emit)
     data = data.take(task.trainable(data))
-    judged = task.read(test, judging(config, test), emit, task.settings(data, config))
-    found_twice = num_trained_on(judged, data.hashes, emit)
+    tested = task.read(Path(judged.data), judged, emit, task.settings(data, config))
+    found_twice = num_trained_on(tested, data.hashes, emit)
     counts = [
         count
         for count in label_counts(len(data), quick)
         if _can_be_drawn(task, data, count, num_seeds(count, quick))
     ]
-    measurer = Measurer.open(folder, starts, config, test, runtime)
+    measurer = Measurer.open(folder, starts, config, judged, runtime)
     todo, results = all_points(starts, counts, quick), []
     if team:
         share.measure(team, measurer, todo, emit)

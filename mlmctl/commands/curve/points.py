@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ...config import EvaluateConfig, FinetuneConfig, RuntimeConfig
@@ -73,10 +74,16 @@ def num_seeds(count: int, quick: bool = False) -> int:
     return min(seeds, _QUICK_SEEDS) if quick else seeds
 
 
-def judging(config: FinetuneConfig, test: Path) -> EvaluateConfig:
-    """How test data is read: as the training data is."""
-    same = ("task", "text_column", "label_column", "tokens_column", "tags_column", "on_bad")
-    return EvaluateConfig(**{name: getattr(config, name) for name in same}, data=str(test))
+_AS_TRAINING = ("task", "text_column", "label_column", "tokens_column", "tags_column", "on_bad")
+
+
+def judging(
+    config: FinetuneConfig, test: Path, said: Mapping[str, Any] = MappingProxyType({})
+) -> EvaluateConfig:
+    """How test data is read: as the training data is, but for what was `said` of `[evaluate]`."""
+    same = {name: getattr(config, name) for name in _AS_TRAINING}
+    other = {name: value for name, value in said.items() if name in _AS_TRAINING and name != "task"}
+    return EvaluateConfig(**same | other, data=str(test))
 
 
 def all_points(starts: Sequence[Start], counts: Sequence[int], quick: bool = False) -> list[Point]:
@@ -96,11 +103,12 @@ class Measurer:
     folder: Path
     task: str
     train: Path
-    test: Path
     fingerprints: dict[str, str]
     """Of training data, test data and, by its name, every encoder."""
     config: FinetuneConfig
     """What all points have in common."""
+    judged: EvaluateConfig
+    """How the test data is read."""
     runtime: RuntimeConfig
     scratch: str = "scratch"
     """Name of the run folder in `folder` in which points are measured, one after the other."""
@@ -111,15 +119,15 @@ class Measurer:
         folder: Path,
         starts: Sequence[Start],
         config: FinetuneConfig,
-        test: Path,
+        judged: EvaluateConfig,
         runtime: RuntimeConfig,
     ) -> Measurer:
         """Hash what the points depend on: data and encoders (verified where they are ours)."""
         cache = HashCache(None)
         train = Path(config.data)
-        prints = {"train": cache.sha256(train), "test": cache.sha256(test)}
+        prints = {"train": cache.sha256(train), "test": cache.sha256(Path(judged.data))}
         prints |= {start.name: inputs.model(start.encoder, cache) for start in starts if start.encoder}
-        return cls(folder, config.task, train, test, prints, config, runtime)
+        return cls(folder, config.task, train, prints, config, judged, runtime)
 
     def measure(self, point: Point) -> dict[str, Any]:
         """The result of a point, {start, labels, seed, score, seconds}: read if it is there, else made."""
@@ -145,8 +153,16 @@ class Measurer:
     def _path(self, point: Point) -> Path:
         config = self._finetune(point).key_fields()
         known = {name: self.fingerprints.get(name) for name in ("train", "test", point.start.name)}
-        key = digest([point.start.name if point.start.encoder is None else "", config, known])
+        key = digest(
+            [point.start.name if point.start.encoder is None else "", config, known, *self._read_otherwise]
+        )
         return self.folder / "points" / f"{point.start.name}-{point.labels}-{point.seed}-{key[:12]}.json"
+
+    @property
+    def _read_otherwise(self) -> list[dict[str, Any]]:
+        """How test data is read, where it is not as the training data."""
+        named = {name: getattr(self.judged, name) for name in _AS_TRAINING}
+        return [named] if any(getattr(self.config, name) != value for name, value in named.items()) else []
 
     def _finetune(self, point: Point) -> FinetuneConfig:
         asked = {
@@ -161,7 +177,7 @@ class Measurer:
     def _by_stages(self, point: Point) -> float:
         scratch = self.folder / self.scratch
         adapt = self._finetune(point)
-        judge = judging(adapt, self.test).model_copy(update={"model": str(scratch / "finetune/model")})
+        judge = self.judged.model_copy(update={"model": str(scratch / "finetune/model")})
 
         def nodes(cache: HashCache) -> list[Any]:
             return [
@@ -185,4 +201,4 @@ class Measurer:
 
     def _by_words(self, point: Point) -> float:
         config = self._finetune(point)
-        return tfidf.accuracy(config, judging(config, self.test))
+        return tfidf.accuracy(config, self.judged)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...config import FinetuneConfig, RuntimeConfig
+from ...config import EvaluateConfig, FinetuneConfig, RuntimeConfig
 from ...engine.machine import num_threads
 from ...engine.ranks import Ranks
 from ...events import Emit, Progress
@@ -25,9 +25,9 @@ def measure(team: Team, measurer: Measurer, points: Sequence[Point], emit: Emit)
             "folder": str(measurer.folder),
             "task": measurer.task,
             "train": str(measurer.train),
-            "test": str(measurer.test),
             "fingerprints": measurer.fingerprints,
             "config": measurer.config.model_dump(mode="json"),
+            "judged": measurer.judged.model_dump(mode="json"),
             "runtime": measurer.runtime.model_dump(mode="json"),
             "points": [
                 [
@@ -51,9 +51,9 @@ def help_with(content: Mapping[str, Any], ranks: Ranks) -> None:
         folder=Path(content["folder"]),
         task=content["task"],
         train=Path(content["train"]),
-        test=Path(content["test"]),
         fingerprints=content["fingerprints"],
         config=FinetuneConfig(**content["config"]),
+        judged=EvaluateConfig(**content["judged"]),
         runtime=RuntimeConfig(**content["runtime"]),
     )
     points = [
