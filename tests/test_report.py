@@ -491,6 +491,23 @@ def test_of_many_labels_only_the_worst_confusions_are_shown(tmp_path: Path) -> N
     assert table.rows == [("label-7", "label-8", "9"), ("label-3", "label-4", "2")]
 
 
+def test_loops_that_ran_without_ours_are_shown_without_a_ratio(whole: Path, tmp_path: Path) -> None:
+    run = copied(whole, tmp_path / "run", "tokenizer")
+    side = {
+        "title": "Trainer",
+        "tokens_per_second": {"median": 512.0, "min": 500.0, "max": 520.0},
+        "ours_over_this": None,
+        "peak_memory_bytes": 10**9,
+    }
+    (run / "bench").mkdir()
+    (run / "bench/bench.json").write_text(json.dumps({"sides": [side]}))
+    opened = Opened.open(run, status.run(run), HashCache(None), True, silent)
+    table = report.system.section(opened).parts[-1]
+    assert isinstance(table, Table)
+    ((title, speed, _, times, _),) = table.rows
+    assert (title, speed, times) == ("Trainer", "512", "")
+
+
 # pictures
 
 

@@ -55,7 +55,8 @@ def _bench(found: Mapping[str, Any]) -> Table:
     for side in found["sides"]:
         speed = side["tokens_per_second"]
         spread = f"{number(speed['min'])} to {number(speed['max'])}"
-        times = number(side["ours_over_this"]["median"])
+        ratio = side["ours_over_this"]  # none where our loop was not run
+        times = number(ratio["median"]) if ratio else ""
         rows.append((side["title"], number(speed["median"]), spread, times, size(side["peak_memory_bytes"])))
     columns = ("loop", "tokens per second", "least to most", "times ours is faster", "peak memory")
     return Table("Beside other loops (mlmctl bench)", columns, rows)
