@@ -10,6 +10,7 @@ import pytest
 from commands import SMALL, WORDS
 
 from mlmctl.cli import main
+from mlmctl.manifest import read_manifest
 
 CANARY = "zanzibar"
 ATTACKS = (
@@ -45,16 +46,19 @@ def make_run(root: Path) -> Path:
     _mlmctl("finetune", "--run", run, "--data", root / "train.jsonl", "--epochs", "1")
     _mlmctl("evaluate", "--run", run, "--data", test)
     _mlmctl("evaluate", "--run", run, "--task", "mlm")
-    _write_curve(run / "curve/<i>curve", f"from {ATTACKS[0]}")
+    _write_curve(run, f"from {ATTACKS[0]}")
     return run
 
 
-def _write_curve(folder: Path, *starts: str) -> None:
+def _write_curve(run: Path, *starts: str) -> None:
     rows = [
         {"labels": n, "num_seeds": 2, "mean": 0.6, "deviation": 0.01, "low": 0.5, "high": 0.7}
         for n in (8, 32)
     ]
+    folder = run / "curve/<i>curve"
     folder.mkdir(parents=True)
     table = dict.fromkeys(("pretrained", *starts), rows)
-    found = {"score": "accuracy", "table": table, "verdict": f"worth it: {ATTACKS[1]}"}
+    prints = {"pretrained": read_manifest(run / "pretrain").fingerprint}
+    verdict = f"worth it: {ATTACKS[1]}"
+    found = {"score": "accuracy", "fingerprints": prints, "table": table, "verdict": verdict}
     (folder / "curve.json").write_text(json.dumps(found))

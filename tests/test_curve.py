@@ -19,6 +19,7 @@ from mlmctl.commands.curve import points, tfidf
 from mlmctl.config import FinetuneConfig, RuntimeConfig
 from mlmctl.errors import InterruptedRun
 from mlmctl.events import silent
+from mlmctl.manifest import read_manifest
 from mlmctl.measure import efficiency
 from mlmctl.measure.efficiency import Worth, equivalent, worth
 from mlmctl.tasks.adapted import TASKS
@@ -171,6 +172,7 @@ def test_a_curve_is_measured_once_and_continued(tmp_path: Path, monkeypatch: pyt
     assert measured(tmp_path / "curve", encoder, data, test) == first
     assert len(calls) == 5
     assert set(first["table"]) == {"pretrained", "from scratch", "TF-IDF"}
+    assert first["fingerprints"]["pretrained"] == read_manifest(encoder).fingerprint
     assert [row["labels"] for row in first["table"]["TF-IDF"]] == [8, 60]
     assert first["table"]["TF-IDF"][-1]["mean"] > 0.85  # one telling word each
     rows = list(csv.DictReader((tmp_path / "curve/curve.csv").read_text().splitlines()))

@@ -308,6 +308,22 @@ def test_an_evaluation_of_a_model_that_was_replaced_is_told_and_not_shown(tmp_pa
     assert "evaluate/sentiment/test was made with another finetune/sentiment and is not shown" in text
 
 
+def test_a_curve_of_another_encoder_is_told_and_not_shown(whole: Path, tmp_path: Path) -> None:
+    opened = Opened.open(whole, status.run(whole), HashCache(None), True, silent)
+    (shown,) = report.efficiency.section(opened).parts
+    assert isinstance(shown, Group)
+    again = replace(opened.manifests["pretrain"], fingerprint="0" * 64)
+    replaced = replace(opened, manifests={**opened.manifests, "pretrain": again})
+    found = opened.json("curve/<i>curve/curve.json")
+    del found["fingerprints"]  # as in the files of before
+    (tmp_path / "curve/<i>curve").mkdir(parents=True)
+    (tmp_path / "curve/<i>curve/curve.json").write_text(json.dumps(found))
+    for stale in (replaced, replace(opened, folder=tmp_path)):
+        (line,) = report.efficiency.section(stale).parts
+        assert isinstance(line, Line)
+        assert "<i>curve was measured with another encoder than the one here and is not shown" in line.text
+
+
 # what is refused
 
 

@@ -51,8 +51,8 @@ def run(
     With a `team` the ranks divide them.
 
     Returns what curve.json holds: `table` (rows {labels, num_seeds, mean, deviation, low, high} of each
-    start), `worth` (for each number of labels), `num_trained_on` (test texts that are in the training data)
-    and `verdict`, one sentence.
+    start), `fingerprints` (of what it was measured with), `worth` (for each number of labels),
+    `num_trained_on` (test texts that are in the training data) and `verdict`, one sentence.
     Raises what the stages raise; UsageError where the extra is missing.
     """
     for module in ("sklearn", "matplotlib"):
@@ -82,6 +82,7 @@ def run(
         "score": HEADLINES[config.task],
         "encoder": str(encoder),
         "corpus": _corpus(encoder),
+        "fingerprints": measurer.fingerprints,
         "table": table,
         "worth": [_finite(asdict(each)) for each in worths],
         "verdict": verdict(worths, _corpus(encoder), counts[-1], is_all=counts[-1] == len(data)),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...quantities import number
-from ..curve import cell
+from ..curve import PRETRAINED, cell
 from . import plots
 from .opened import Opened, damaged
 from .parts import Group, Line, Part, Section, Table
@@ -15,7 +15,10 @@ _RESULT = "curve.json"
 
 
 def section(run: Opened) -> Section:
-    """For each curve its verdict, picture and table. ArtifactError for a file that is no such curve."""
+    """For each curve its verdict, picture and table; of one of another encoder that it is one.
+
+    ArtifactError for a file that is no such curve.
+    """
     folders = sorted(path for path in run.folder.glob("curve/*") if path.is_dir())
     if not folders:
         command = run.command("curve --task sentiment --data train.jsonl --test test.jsonl --quick")
@@ -28,10 +31,20 @@ def section(run: Opened) -> Section:
             continue
         found = run.json(f"curve/{folder.name}/{_RESULT}")
         try:
+            if _is_of_another(run, found):
+                told = f"{folder.name} was measured with another encoder than the one here and is not shown"
+                groups.append(Line(f"{told}; the same command, without --model, measures again."))
+                continue
             groups.append(Group(folder.name, list(_curve(found, f"curve-{place}"))))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise damaged(folder / _RESULT, error) from None
     return Section("curve", "Label efficiency", groups)
+
+
+def _is_of_another(run: Opened, found: Mapping[str, Any]) -> bool:
+    """Whether the run has an encoder and the curve is not of it; older ones do not say of which they are."""
+    encoder = run.manifests.get("pretrain")
+    return encoder is not None and found.get("fingerprints", {}).get(PRETRAINED) != encoder.fingerprint
 
 
 def _curve(found: Mapping[str, Any], picture: str) -> Iterator[Part]:
