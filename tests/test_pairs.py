@@ -237,3 +237,28 @@ def test_the_node_is_keyed_by_every_set_and_by_the_method(data: Path, tmp_path: 
         node(Path(""), data="")
     with pytest.raises(UsageError, match="does not exist"):
         node(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("here/pretrain", "pretrain"),
+        ("here/finetune/sentiment", "sentiment"),
+        ("there/pretrain", "there"),
+        ("there/finetune/sentiment", "there--sentiment"),
+        ("sentiment/pretrain", "elsewhere--sentiment"),
+        ("exports/sentiment", "elsewhere--sentiment"),
+        ("exports/reviews", "reviews"),
+    ],
+)
+def test_results_of_a_model_from_elsewhere_are_called_as_none_of_this_run(
+    tmp_path: Path, model: str, name: str
+) -> None:
+    for each in ("here/pretrain", "here/finetune/sentiment", model):
+        if not (tmp_path / each).exists():
+            with publish(tmp_path / each, Header("pretrain", {})):
+                pass
+    (tmp_path / "sets.jsonl").write_text("{}\n")
+    config = EvaluateConfig(task="pairs", model=str(tmp_path / model), data=str(tmp_path / "sets.jsonl"))
+    node = evaluate_node(tmp_path / "here", config, HashCache(None), silent)
+    assert node.name == f"evaluate/{name}/sets"

@@ -10,6 +10,7 @@ from .. import hub
 from ..config import EvaluateConfig, Recipe
 from ..errors import UsageError
 from ..events import Emit
+from ..manifest import MANIFEST
 from ..stages.stage import Stage
 from ..storage import HashCache
 from . import inputs
@@ -56,7 +57,7 @@ def _on_masks(run: Path, config: EvaluateConfig, may_read: bool) -> Node:
     encoder = inputs.encoder_folder(run, config.model, may_read)
     masks = {name: run / name for name in ("mask/blocks", "mask/policy")}
     return Node(
-        name=_name(config.model, encoder, config.name or "mlm"),
+        name=_name(run, encoder, config.name or "mlm"),
         run=lambda stage: _measure(config, stage),
         config=_only(config, "task"),
         reads={"pretrain": encoder, **masks},
@@ -68,7 +69,7 @@ def _on_pairs(run: Path, config: EvaluateConfig, cache: HashCache, may_read: boo
     encoder = inputs.encoder_folder(run, config.model, may_read)
     data = inputs.pairs(config.data, cache)
     return Node(
-        name=_name(config.model, encoder, config.name or _stem(data.path)),
+        name=_name(run, encoder, config.name or _stem(data.path)),
         run=lambda stage: _measure(config, stage),
         config=_only(config, "task", "method", "max_examples"),
         reads={"pretrain": encoder},
@@ -83,7 +84,7 @@ def _on_examples(run: Path, config: EvaluateConfig, cache: HashCache, emit: Emit
     folder = inputs.model_folder(run, config.model or config.task, may_read)
     data = inputs.labelled(run, "evaluate", config.task, config.data, cache, emit, may_read)
     return Node(
-        name=_name(config.model, folder, config.name or data.stem),
+        name=_name(run, folder, config.name or data.stem),
         run=lambda stage: _measure(config, stage),
         config=_only(config, *(config.key_fields().keys() - {"method"})),
         reads={"model": folder},
@@ -100,10 +101,26 @@ def _measure(config: EvaluateConfig, stage: Stage) -> Metrics:
     return evaluate.run(config, stage)
 
 
-def _name(asked: str, model: Path, data: str) -> str:
-    """A model of the hub goes by its name there: the folder it was fetched into is called by a hash."""
-    called = hub.short_name(asked) if asked.startswith(hub.PREFIX) else model.resolve().name
-    return f"evaluate/{folder_name(called)}/{folder_name(data)}"
+def _name(run: Path, model: Path, data: str) -> str:
+    return f"evaluate/{folder_name(_called(run, model))}/{folder_name(data)}"
+
+
+def _called(run: Path, model: Path) -> str:
+    """A model of this run goes by its name here, one from elsewhere by a name that no model here has.
+
+    Or its results would replace those of the model of this run, and pass as them.
+    """
+    own = {path.resolve(): path.name for path in (run / "pretrain", *run.glob("finetune/*"))}
+    whole = model.resolve()
+    if model.parent == run / "finetune" or whole in own:  # the first may be yet to come
+        return own.get(whole, model.name)
+    called = hub.called(whole)
+    if whole.parent.name == "finetune" and (whole / MANIFEST).exists():
+        called = f"{whole.parents[1].name}--{called}"
+    called = called.lstrip(".-") or whole.name  # a run may be hidden, or have no name
+    while called in own.values():
+        called = f"elsewhere--{called}"
+    return called
 
 
 def _stem(data: Path) -> str:
