@@ -10,7 +10,7 @@ import numpy as np
 
 from mlmctl.artifact import publish
 from mlmctl.commands.evaluations import Evaluation
-from mlmctl.manifest import Header
+from mlmctl.manifest import Header, read_manifest
 from mlmctl.measure import bootstrap, outcomes
 
 
@@ -33,3 +33,21 @@ def make_evaluation(
         draft.metrics["intervals"] = {"accuracy": ends}
         draft.details.update(data=f"/somewhere/{data}.jsonl")
     return Evaluation.open(folder)
+
+
+def make_model(run: Path, seed: int, name: str = "sentiment") -> str:
+    """A fine-tuned model without files, in place of another if there is one; its fingerprint."""
+    header = Header(f"finetune/{name}", {"task": "sentiment", "seed": seed})
+    with publish(run / header.stage, header, old=run / ".old" / header.stage):
+        pass
+    return read_manifest(run / header.stage).fingerprint
+
+
+def make_evaluated(run: Path) -> None:
+    """A fine-tuned model, and an evaluation of it without examples: accuracy 0.8125."""
+    header = Header("evaluate/sentiment/test", {"task": "sentiment"}, {"model": make_model(run, seed=0)})
+    with publish(run / header.stage, header) as draft:
+        draft.metrics.update(accuracy=0.8125, num_examples=64)
+        draft.details["reads"] = {"model": "finetune/sentiment"}
+        for name in ("predictions.jsonl", "errors.jsonl"):
+            (draft.path / name).touch()

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from commands import Shell
-from evaluated import make_evaluation
+from evaluated import make_evaluated, make_evaluation, make_model
 
 from mlmctl.artifact import publish
 from mlmctl.commands import compare, curves
 from mlmctl.commands.compare import Comparison
 from mlmctl.errors import ArtifactError, UsageError
+from mlmctl.events import Event, Note
 from mlmctl.manifest import Header
 
 LOSSES = [9.0, 8.0, 7.0, 6.5, 6.2, 6.0]
@@ -86,6 +87,19 @@ def test_metrics_have_intervals_and_a_difference_from_the_first(tmp_path: Path) 
     assert second is not None
     assert second["difference"] == pytest.approx(-0.15)
     assert second["p_value"] < 0.001
+
+
+def test_an_evaluation_of_a_model_that_was_replaced_is_left_out_and_told(tmp_path: Path) -> None:
+    told: list[Event] = []
+    make_evaluated(tmp_path)
+    assert metric(compare.run([tmp_path], told.append), "accuracy").values == [0.8125]
+    assert told == []
+    make_model(tmp_path, seed=1)
+    found = compare.run([tmp_path], told.append)
+    assert not any(each.artifact.startswith("evaluate/") for each in found.metrics)
+    (note,) = told
+    assert isinstance(note, Note)
+    assert "evaluate/sentiment/test was made with another finetune/sentiment and is left out" in note.message
 
 
 def test_what_is_no_run_folder_or_is_damaged_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import pytest
 from commands import Shell
+from evaluated import make_evaluated, make_model
 from hostile import CANARY, make_run
 
 from mlmctl.artifact import publish
@@ -27,7 +28,7 @@ from mlmctl.commands.report.parts import Facts, Group, Line, Matrix, Mistakes, P
 from mlmctl.config import PretrainConfig, RuntimeConfig
 from mlmctl.errors import ArtifactError, ResourceError, UsageError
 from mlmctl.events import silent
-from mlmctl.manifest import Header, Manifest, read_manifest
+from mlmctl.manifest import Header, Manifest
 from mlmctl.storage import HashCache
 from mlmctl.text.policy import Policy
 from mlmctl.unsafe_text import clean, visible
@@ -255,14 +256,6 @@ def test_stale_parts_are_told_and_not_shown(whole: Path, tmp_path: Path) -> None
     assert plots._mask_rates(stale, [1]) == []  # it was trained with another policy than lies here
 
 
-def make_model(run: Path, seed: int, name: str = "sentiment") -> str:
-    """A fine-tuned model without files; its fingerprint."""
-    header = Header(f"finetune/{name}", {"task": "sentiment", "seed": seed})
-    with publish(run / header.stage, header, old=run / ".old" / header.stage):
-        pass
-    return read_manifest(run / header.stage).fingerprint
-
-
 @pytest.mark.parametrize(
     ("reads", "name"),
     [
@@ -294,11 +287,7 @@ def test_a_command_to_copy_names_a_model_as_one_word(tmp_path: Path) -> None:
 
 def test_an_evaluation_of_a_model_that_was_replaced_is_told_and_not_shown(tmp_path: Path) -> None:
     run, output = tmp_path / "run", tmp_path / "report.html"
-    header = Header("evaluate/sentiment/test", {"task": "sentiment"}, {"model": make_model(run, seed=0)})
-    with publish(run / header.stage, header) as draft:
-        draft.metrics.update(accuracy=0.8125, num_examples=64)
-        draft.details["reads"] = {"model": "finetune/sentiment"}
-        (draft.path / "errors.jsonl").touch()
+    make_evaluated(run)
     assert "0.8125" in written(run, output)
     assert "has not been evaluated yet" not in output.read_text()
     make_model(run, seed=1)

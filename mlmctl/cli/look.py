@@ -111,7 +111,7 @@ def compare(
 
     if plot is not None:
         curves.check(plot)
-    found = compare.run(runs)
+    found = compare.run(runs, call.console.emit)
     drawn = {}
     if plot is not None:
         curves.draw([curves.read(folder, name) for folder, name in zip(runs, found.runs, strict=True)], plot)

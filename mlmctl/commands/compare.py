@@ -12,9 +12,10 @@ from typing import Any
 
 from ..artifact import PATTERNS
 from ..errors import UsageError
+from ..events import Emit, Note, silent
 from ..manifest import MANIFEST, Manifest, read_manifest
 from ..quantities import is_number
-from . import evaluations
+from . import evaluations, status
 from .evaluations import Evaluation
 
 _MEASURED = ("pretrain", "finetune", "evaluate")
@@ -58,12 +59,12 @@ class Comparison:
         return asdict(self)
 
 
-def run(folders: Sequence[Path]) -> Comparison:
-    """Compare what the run folders hold, by artifact.
+def run(folders: Sequence[Path], emit: Emit = silent) -> Comparison:
+    """Compare what the run folders hold, by artifact; evaluations of what was replaced are told, not taken.
 
     UsageError for a folder that is none or empty, ArtifactError for damaged manifests or predictions.
     """
-    manifests = [_manifests(folder) for folder in folders]
+    manifests = [_manifests(folder, emit) for folder in folders]
     names = list(dict.fromkeys(name for of_run in manifests for name in of_run))
     settings, metrics = [], []
     for name in names:
@@ -80,7 +81,7 @@ def short_names(folders: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
-def _manifests(folder: Path) -> dict[str, Manifest]:
+def _manifests(folder: Path, emit: Emit) -> dict[str, Manifest]:
     if not folder.is_dir():
         raise UsageError("usage.no-run", "there is no such run folder", where=str(folder))
     found = {
@@ -90,7 +91,18 @@ def _manifests(folder: Path) -> dict[str, Manifest]:
     }
     if not found:
         raise UsageError("usage.no-run", "is no run folder: it holds no artifact", where=str(folder))
-    return found
+    stale = _stale(found)
+    for name, state in stale.items():
+        told = f"{folder / name} was {state} and is left out; the same evaluate measures again"
+        emit(Note(told, "warning"))
+    return {name: made for name, made in found.items() if name not in stale}
+
+
+def _stale(found: Mapping[str, Manifest]) -> dict[str, str]:
+    """The evaluations of what was replaced since, each with what `status` says of it."""
+    evaluated = {name: made for name, made in found.items() if name.startswith("evaluate/")}
+    states = {name: status.state_of(made, found) for name, made in evaluated.items()}
+    return {name: state for name, state in states.items() if state != status.OK}
 
 
 def _settings(name: str, of_runs: Sequence[Manifest | None]) -> list[Setting]:

@@ -11,6 +11,7 @@ from ..artifact import PATTERNS
 from ..errors import ArtifactError, UsageError
 from ..manifest import MANIFEST, Manifest, read_manifest
 
+OK = "ok"
 _FACTS = (
     "vocab_size",
     "num_train_tokens",
@@ -53,16 +54,17 @@ def run(folder: Path) -> list[Row]:
                 manifests[name] = read_manifest(path.parent)
             except ArtifactError as error:
                 rows.append(Row(name, "damaged", error.message))
-    rows += [Row(name, _fits(m, manifests), _facts(m), m.fingerprint) for name, m in manifests.items()]
+    rows += [Row(name, state_of(m, manifests), _facts(m), m.fingerprint) for name, m in manifests.items()]
     return rows + [Row(name, "begun", "the same command continues") for name in _begun(folder, manifests)]
 
 
-def _fits(manifest: Manifest, manifests: Mapping[str, Manifest]) -> str:
+def state_of(manifest: Manifest, manifests: Mapping[str, Manifest]) -> str:
+    """Whether an artifact is `ok` among all of its run folder, or what it no longer fits."""
     for name, path in manifest.details.get("reads", {}).items():
         beside = manifests.get(path)
         if beside is not None and beside.fingerprint != manifest.inputs.get(name):
             return f"made with another {path}"
-    return "ok"
+    return OK
 
 
 def _facts(manifest: Manifest) -> str:

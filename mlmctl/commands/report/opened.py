@@ -16,7 +16,7 @@ from ...manifest import Manifest
 from ...storage import HashCache
 from .. import status
 
-BEGUN, OK = "begun", "ok"
+BEGUN = "begun"
 _USUAL = "run"
 
 
@@ -67,7 +67,7 @@ class Opened:
         states = {row.name: row.state for row in self.rows}
         for name in names:
             state = states.get(name, "is not there")
-            if name not in self.manifests or state != OK:
+            if name not in self.manifests or state != status.OK:
                 return f"{name} {'is not there' if name not in self.manifests else f'was {state}'}"
         return ""
 
