@@ -137,7 +137,7 @@ def measured(folder: Path, encoder: Path, data: Path, test: Path) -> dict[str, o
 def test_test_data_is_read_by_its_own_columns_where_they_are_named(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     data, test = make_data(tmp_path / "train.jsonl", 40), tmp_path / "test.jsonl"
-    rows = [json.loads(line) for line in make_data(tmp_path / "t.jsonl", 40, seed=1).open()]
+    rows = [json.loads(line) for line in make_data(tmp_path / "t.jsonl", 40, seed=1).read_text().splitlines()]
     test.write_text("".join(json.dumps({"review": r["text"], "label": r["label"]}) + "\n" for r in rows))
     config = FinetuneConfig(data=str(data))
     judged = points.judging(config, test, {"text_column": "review", "task": "qa", "seed": 1})

@@ -30,6 +30,8 @@ from ...tasks.task import Data, Task, num_trained_on
 from . import plot, share
 from .points import HEADLINES, Measurer, Start, all_points, judging, label_counts, num_seeds
 
+__all__ = ["cell", "judging", "run", "verdict"]
+
 PRETRAINED, SCRATCH, WORDS = "pretrained", "from scratch", "TF-IDF"
 _TOLD_AT = 1_000
 """Labels: at the measured number nearest to this one the verdict is given."""

@@ -153,9 +153,8 @@ class Measurer:
     def _path(self, point: Point) -> Path:
         config = self._finetune(point).key_fields()
         known = {name: self.fingerprints.get(name) for name in ("train", "test", point.start.name)}
-        key = digest(
-            [point.start.name if point.start.encoder is None else "", config, known, *self._read_otherwise]
-        )
+        words = point.start.name if point.start.encoder is None else ""
+        key = digest([words, config, known, *self._read_otherwise])
         return self.folder / "points" / f"{point.start.name}-{point.labels}-{point.seed}-{key[:12]}.json"
 
     @property
