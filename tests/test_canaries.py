@@ -182,9 +182,11 @@ def test_fault_47_a_pickle_in_the_masks(
 def test_fault_47_a_pickle_beside_a_model_and_in_an_evaluation(
     content: Callable[[Path], bytes], run: Path, whole: Path, shell: Shell, exploded: Path
 ) -> None:
+    hashes = (run / "finetune/sentiment/train_hashes.npy").read_bytes()
     plant(run / "finetune/sentiment", "train_hashes.npy", content(exploded))
     evaluate = ("evaluate", "--run", run, "--data", whole / "test.jsonl", "--name", "again", "--threads", "1")
     refused(shell(*evaluate), 5)
+    plant(run / "finetune/sentiment", "train_hashes.npy", hashes)
     plant(run / "evaluate/sentiment/test", "predictions.jsonl", content(exploded))
     with pytest.raises(ArtifactError):
         Evaluation.open(run / "evaluate/sentiment/test")

@@ -291,4 +291,6 @@ def test_sentiment_and_classify_are_one_task_under_two_names(model: Path, tmp_pa
 def test_predict_keeps_to_the_form_of_its_first_line(model: Path) -> None:
     with pytest.raises(DataError, match="'text'"):
         list(predict.run(model, ['{"text": "great"}', '{"text": 7}']))
-    assert len(list(predict.run(model, ['{"other": "great"}', "plain"]))) == 2  # text that looks like JSON
+    with pytest.raises(DataError, match=r"line 1.*'text'"):  # and not taken for a text with braces
+        list(predict.run(model, ['{"other": "great"}', "plain"]))
+    assert len(list(predict.run(model, ["plain", '{"other": "great"}']))) == 2
