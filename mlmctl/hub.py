@@ -7,6 +7,7 @@ and tokenizer files are fetched, and what `mlmctl export` puts beside them: no c
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from .errors import MlmctlError, ResourceError, UsageError, one_line
 
@@ -27,14 +28,16 @@ FILES = (
 """What is fetched of a repository. `vocab.txt` is only looked for, to say what is to be done about it."""
 
 
-def folder(name: str) -> Path:
+def folder(name: str, may_fetch: bool = True) -> Path:
     """The local folder that a model's name means: a path, or `hf:OWNER/NAME`, fetched if it is not yet there.
+
+    Unless `may_fetch`, what is there is taken, and nobody is asked whether it is the newest.
 
     UsageError for a path that does not exist and for a repository that is unknown or closed; ResourceError
     if the hub cannot be reached.
     """
     if name.startswith(PREFIX):
-        return _fetched(name.removeprefix(PREFIX))
+        return _fetched(name.removeprefix(PREFIX), may_fetch)
     path = Path(name)
     if path.is_dir():
         return path
@@ -84,14 +87,15 @@ def name_of(folder: Path) -> str | None:
     return PREFIX + repository.removeprefix(_CACHED).replace("--", "/", 1)
 
 
-def _fetched(name: str) -> Path:
+def _fetched(name: str, may_fetch: bool) -> Path:
     import huggingface_hub
     from huggingface_hub import errors, utils
 
     where = PREFIX + name
     utils.disable_progress_bars()  # type: ignore[attr-defined]
     try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(FILES)))
+        asked: dict[str, Any] = {} if may_fetch else {"local_files_only": True}
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(FILES), **asked))
     except errors.HFValidationError:
         hint = f"{PREFIX}OWNER/NAME"
         raise UsageError("usage.no-model", "is no name of a repository", where=where, hint=hint) from None

@@ -426,6 +426,13 @@ def test_what_is_forced_is_made_as_it_was(shell: Shell, tmp_path: Path) -> None:
     stages = shell("mask", "--force", "--json").json["stages"]
     assert [stage["status"] for stage in stages] == ["fresh", "ran", "ran"]
     assert {name: read_manifest(Path("run", name)).key for name in before} == before
+    next(Path("run/mask/blocks").glob("*.npy")).write_bytes(b"")  # the manifest still says how it was made
+    stages = shell("mask", "--force", "--json").json["stages"]
+    assert [stage["status"] for stage in stages] == ["fresh", "ran", "ran"]
+    assert {name: read_manifest(Path("run", name)).key for name in before} == before
+    Path("run/tokenizer/manifest.json").write_text("{")
+    assert shell("tokenizer", "--vocab-size", "100", "--force").code == 0
+    assert {name: read_manifest(Path("run", name)).key for name in before} == before
     Path("run/mask/blocks/manifest.json").write_text("{")  # nothing can be taken from it
     assert "--force" in shell("mask").err
     again = shell("mask", corpus, "--block-length", "32", "--force", "--json").json["stages"]

@@ -79,6 +79,46 @@ def test_what_is_gone_is_made_again_and_what_was_made_from_it_stays(tmp_path: Pa
     assert bring_up(tmp_path, nodes(tmp_path), force=("tokenizer",)) == ["ran", "fresh"]
 
 
+def test_back_to_what_a_model_was_made_with_is_no_refusal(tmp_path: Path) -> None:
+    bring_up(tmp_path, nodes(tmp_path))
+    assert bring_up(tmp_path, nodes(tmp_path, vocab=2)[:1]) == ["ran"]
+    assert bring_up(tmp_path, nodes(tmp_path)) == ["ran", "fresh"]
+
+
+def tuned(run: Path) -> Node:
+    reads = {"pretrain": run / "pretrain"}
+    return Node("finetune/x", writes("x"), {}, reads, replaceable=False)
+
+
+@pytest.mark.parametrize("changes", [{"width": 2}, {"steps": 2}])
+def test_what_was_made_from_a_model_is_asked_for_before_that_is_replaced(
+    tmp_path: Path, changes: dict[str, int]
+) -> None:
+    bring_up(tmp_path, [*nodes(tmp_path), tuned(tmp_path)])
+    before = read_manifest(tmp_path / "pretrain").fingerprint
+    changed = [*nodes(tmp_path, **changes), tuned(tmp_path)]
+    force = ("pretrain",) if "width" in changes else ()
+    with pytest.raises(ArtifactError, match=r"finetune/x: .*input pretrain changes.*--force finetune"):
+        bring_up(tmp_path, changed, force=force)
+    assert read_manifest(tmp_path / "pretrain").fingerprint == before
+    assert bring_up(tmp_path, changed, force=(*force, "finetune"))[2] == "ran"
+
+
+def test_a_model_that_was_begun_from_what_is_to_change_is_asked_for_before(tmp_path: Path) -> None:
+    def stops(stage: Stage) -> dict[str, Any]:
+        (stage.work / "state").write_text("1")
+        raise InterruptedRun(2)
+
+    made = nodes(tmp_path)
+    with pytest.raises(InterruptedRun):
+        bring_up(tmp_path, [made[0], replace(made[1], run=stops)])
+    before = read_manifest(tmp_path / "tokenizer").fingerprint
+    with pytest.raises(ArtifactError, match="input tokenizer changes"):
+        bring_up(tmp_path, nodes(tmp_path, vocab=2))
+    assert read_manifest(tmp_path / "tokenizer").fingerprint == before
+    assert bring_up(tmp_path, nodes(tmp_path)) == ["fresh", "resumed"]
+
+
 @pytest.mark.parametrize("plan", [True, False])
 def test_to_force_what_is_not_made_here_is_refused(tmp_path: Path, plan: bool) -> None:
     made = nodes(tmp_path)[:1]

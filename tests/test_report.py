@@ -307,10 +307,14 @@ def test_a_curve_of_another_encoder_is_told_and_not_shown(whole: Path, tmp_path:
     del found["fingerprints"]  # as in the files of before
     (tmp_path / "curve/<i>curve").mkdir(parents=True)
     (tmp_path / "curve/<i>curve/curve.json").write_text(json.dumps(found))
-    for stale in (replaced, replace(opened, folder=tmp_path)):
+    told = (
+        "was measured with another encoder than the one here",
+        "does not say with which encoder it was measured",
+    )
+    for stale, why in zip((replaced, replace(opened, folder=tmp_path)), told, strict=True):
         (line,) = report.efficiency.section(stale).parts
         assert isinstance(line, Line)
-        assert "<i>curve was measured with another encoder than the one here and is not shown" in line.text
+        assert f"<i>curve {why} and is not shown" in line.text
 
 
 # what is refused

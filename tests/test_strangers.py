@@ -385,11 +385,10 @@ def test_a_plan_fetches_no_model(
     encoder, shell = make_encoder(tmp_path / "encoder"), Shell(capsys)
 
     def download(name: str, allow_patterns: list[str], local_files_only: bool = False) -> str:
+        assert local_files_only, "the hub is asked"
         if is_cached:
             return str(encoder)
-        if local_files_only:
-            raise errors.LocalEntryNotFoundError("not there")
-        raise AssertionError("is fetched")
+        raise errors.LocalEntryNotFoundError("not there")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     monkeypatch.chdir(tmp_path)
@@ -403,6 +402,8 @@ def test_a_plan_fetches_no_model(
         assert measured.json["stages"][0]["reason"] == "after hf:owner/name has been read"
         assert continued.json["stages"][0]["reason"] == "after hf:owner/name has been read"
     assert [stage["name"] for stage in continued.json["stages"]][-1] == "pretrain"
+    longer = ("--extend-vocab", "20", "--dry-run")
+    assert shell("pretrain", "--init", "hf:owner/name", "--block-length", "16", *longer).code == 0
     assert not (tmp_path / "run").exists()
 
 

@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..artifact import open_artifact
 from ..config import Recipe
 from ..errors import ArtifactError, one_line
 from ..events import Emit, Note
@@ -71,7 +70,8 @@ def adopt(run: Path, resolved: Resolved, emit: Emit, force: Collection[str] = ()
 
 def _is_damaged(folder: Path) -> bool:
     try:
-        open_artifact(folder)
+        if (folder / MANIFEST).exists():
+            read_manifest(folder)
     except ArtifactError:
         return True
     return False

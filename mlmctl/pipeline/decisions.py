@@ -35,11 +35,6 @@ class Decision:
     action: Literal["fresh", "run", "resume", "extend"]
     reason: str
     manifest: Manifest | None = None
-    """Of the artifact that is there; where it is to be made again, what was made from it no longer fits."""
-
-    @property
-    def changes_what_is_there(self) -> bool:
-        return self.manifest is not None and self.action != "fresh"
 
 
 def is_forced(node: Node, force: Collection[str]) -> bool:
@@ -47,12 +42,43 @@ def is_forced(node: Node, force: Collection[str]) -> bool:
     return node.name in force or node.stage in force
 
 
-def check_after(run: Path, node: Node, before: Sequence[str], force: Collection[str]) -> None:
-    """ArtifactError if a trained model that must stay was made from nodes that are to be made again."""
-    is_kept = not node.replaceable and not is_forced(node, force)
-    if before and is_kept and (run / node.name / MANIFEST).exists():
-        changes = [f"input {name} changes" for name in before]
+def check_after(run: Path, node: Node, changing: Mapping[str, Path], force: Collection[str]) -> bool:
+    """Whether what is there of a node was made, or begun, from folders that are about to change.
+
+    `changing`: those folders, by the names under which the node reads them. Of what was made from others
+    nothing can be said before they are there. ArtifactError if it is a trained model that must stay.
+    """
+    recorded = _made_from(run, node)
+    lost = [name for name, folder in changing.items() if recorded.get(name, "") == _fingerprint(folder)]
+    if lost and not node.replaceable and not is_forced(node, force):
+        changes = [f"input {name} changes" for name in lost]
         raise _refusal(node, "was made with another configuration or input", changes)
+    return bool(lost)
+
+
+def holds_another(folder: Path, header: Header) -> bool:
+    """Whether a folder holds an artifact, and of another key than that of the header."""
+    try:
+        return (folder / MANIFEST).exists() and read_manifest(folder).key != header.key
+    except ArtifactError:
+        return False
+
+
+def _made_from(run: Path, node: Node) -> Mapping[str, str]:
+    try:
+        if (run / node.name / MANIFEST).exists():
+            return read_manifest(run / node.name).inputs
+    except ArtifactError:  # told when its turn comes
+        return {}
+    begun = None if node.replaceable else begun_otherwise(run, node)
+    return begun["inputs"] if begun else {}
+
+
+def _fingerprint(folder: Path) -> str | None:
+    try:
+        return read_manifest(folder).fingerprint if (folder / MANIFEST).exists() else None
+    except ArtifactError:
+        return None
 
 
 def decide(run: Path, node: Node, header: Header, force: Collection[str] = ()) -> Decision:
@@ -67,10 +93,10 @@ def decide(run: Path, node: Node, header: Header, force: Collection[str] = ()) -
         changes = _changes(manifest.config, manifest.inputs, header)
         if node.replaceable:
             stale = "stale: " + ("; ".join(changes) or _OTHER_VERSION)
-            return Decision("resume" if is_begun(work) else "run", stale, manifest)
+            return Decision("resume" if is_begun(work) else "run", stale)
         if manifest.inputs == header.inputs and node.trunk_of(manifest.config) == node.trunk:
             if is_begun(work):
-                return Decision("extend", "; ".join(changes), manifest)
+                return Decision("extend", "; ".join(changes))
             raise _refusal(node, "cannot be continued without its work folder", changes)
         raise _refusal(node, "was made with another configuration or input", changes)
     if is_begun(work):

@@ -21,7 +21,7 @@ from ..stages.stage import Stage
 from ..storage import HashCache
 from ..text.spool import Spool
 from . import follow, inputs
-from .decisions import FORCED, Decision, check_after, decide, header_of
+from .decisions import FORCED, Decision, check_after, decide, header_of, holds_another
 from .folders import Folders, hash_cache
 from .lock import locked
 from .nodes import Node
@@ -111,16 +111,18 @@ def _planned(
         before = [folder for folder in node.reads.values() if folder in remade]
         header = None
         if before or node.unread:
-            check_after(run, node, [remade[folder] for folder in before if folder in changed], force)
+            changing = {name: folder for name, folder in node.reads.items() if folder in changed}
+            is_changed = check_after(run, node, changing, force)
             read = [f"{name} has been read" for name in node.unread]
             after = ", ".join([*(remade[folder] for folder in before), *read])
             decision = Decision("run", f"after {after}")
         else:
             header = header_of(node, folders.open(node))
             decision = decide(run, node, header, force)
+            is_changed = holds_another(run / node.name, header)
         if decision.action != "fresh":
             remade[run / node.name] = node.name
-        if decision.changes_what_is_there or changed.intersection(before):
+        if is_changed:
             changed.add(run / node.name)
         yield node, decision, header
 

@@ -191,7 +191,7 @@ def encoder_folder(run: Path, named: str | None, may_read: bool = True) -> Path:
     inside, path = run / "finetune" / named, Path(named)
     if "/" not in named and inside.exists():
         return _whole(inside)
-    return _of_run(run, path) or hub.folder(named)  # what is of this run may come yet
+    return _of_run(run, path) or hub.folder(named, may_read)  # what is of this run may come yet
 
 
 def model_folder(run: Path, named: str, may_read: bool = True) -> Path:
@@ -258,9 +258,16 @@ def _spoken(path: str) -> str:
 
 
 def _recorded_corpus(run: Path) -> tuple[str, list[str]] | None:
+    damage: ArtifactError | None = None
     for name in ("tokenizer", "mask/blocks"):
         if (run / name / MANIFEST).exists():
-            manifest = read_manifest(run / name)
+            try:
+                manifest = read_manifest(run / name)
+            except ArtifactError as error:
+                damage = error
+                continue
             if "corpus" in manifest.inputs:
                 return manifest.inputs["corpus"], list(manifest.details.get("corpus", []))
+    if damage is not None:  # it may have named one
+        raise damage
     return None

@@ -87,7 +87,7 @@ def pretrain_nodes(
     Unless `may_read`, for a plan, nothing remote is read: see `Node.unread`.
     """
     unread = inputs.unread_model(recipe.pretrain.init, may_read)
-    init = hub.folder(recipe.pretrain.init) if recipe.pretrain.init and not unread else None
+    init = hub.folder(recipe.pretrain.init, may_read) if recipe.pretrain.init and not unread else None
     if init is not None:
         inputs.check_positions(init, recipe.mask.block_length)
         if not recipe.tokenizer.path:
@@ -147,7 +147,7 @@ def _tokenizer(recipe: Recipe, corpus: inputs.Corpus) -> Node:
 
         return tokenizer.run(recipe.tokenizer, recipe.corpus, stage)
 
-    if recipe.tokenizer.extend and not recipe.tokenizer.path:
+    if recipe.tokenizer.extend and not recipe.tokenizer.path and not recipe.pretrain.init:
         message = "there is no tokenizer to extend"
         raise UsageError("usage.extend", message, where="--extend-vocab", hint="--tokenizer DIR names one")
     if recipe.tokenizer.path:

@@ -31,8 +31,8 @@ def section(run: Opened) -> Section:
             continue
         found = run.json(f"curve/{folder.name}/{_RESULT}")
         try:
-            if _is_of_another(run, found):
-                told = f"{folder.name} was measured with another encoder than the one here and is not shown"
+            if misfit := _misfit(run, found):
+                told = f"{folder.name} {misfit} and is not shown"
                 groups.append(Line(f"{told}; the same command, without --model, measures again."))
                 continue
             groups.append(Group(folder.name, list(_curve(found, f"curve-{place}"))))
@@ -41,10 +41,14 @@ def section(run: Opened) -> Section:
     return Section("curve", "Label efficiency", groups)
 
 
-def _is_of_another(run: Opened, found: Mapping[str, Any]) -> bool:
-    """Whether the run has an encoder and the curve is not of it; older ones do not say of which they are."""
-    encoder = run.manifests.get("pretrain")
-    return encoder is not None and found.get("fingerprints", {}).get(PRETRAINED) != encoder.fingerprint
+def _misfit(run: Opened, found: Mapping[str, Any]) -> str:
+    """Why a curve is not one of the encoder of the run, if it has one; older ones do not say of which."""
+    encoder, measured = run.manifests.get("pretrain"), found.get("fingerprints", {}).get(PRETRAINED)
+    if encoder is None or measured == encoder.fingerprint:
+        return ""
+    if measured is None:
+        return "does not say with which encoder it was measured"
+    return "was measured with another encoder than the one here"
 
 
 def _curve(found: Mapping[str, Any], picture: str) -> Iterator[Part]:
