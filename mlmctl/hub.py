@@ -48,19 +48,11 @@ def folder(name: str, may_fetch: bool = True) -> Path:
 
 
 def is_there(name: str) -> bool:
-    """Whether `hf:OWNER/NAME` was fetched before. True also for what cannot be a name: `folder` says so."""
-    import huggingface_hub
-    from huggingface_hub import errors
-
+    """Whether `hf:OWNER/NAME` can be had without the hub. UsageError for what is no name of a repository."""
     try:
-        wanted = list(FILES)
-        huggingface_hub.snapshot_download(
-            name.removeprefix(PREFIX), allow_patterns=wanted, local_files_only=True
-        )
-    except errors.LocalEntryNotFoundError:
+        folder(name, may_fetch=False)
+    except ResourceError:
         return False
-    except errors.HFValidationError:
-        return True
     return True
 
 

@@ -106,6 +106,14 @@ def is_manifest(path: Path) -> bool:
         return False
 
 
+def find_manifest(folder: Path) -> Manifest | None:
+    """The manifest of an artifact; None where there is none that can be used."""
+    try:
+        return read_manifest(folder)
+    except ArtifactError:
+        return None
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of an artifact, checked against itself (schema, checksum, key, fingerprint).
 

@@ -93,6 +93,7 @@ def curve(
 ) -> None:
     """Is pretraining worth it, and worth how many labels? Scores over numbers of labels."""
     from ..commands import curve
+    from ..commands.curve.points import judging
     from ..pipeline import encoder_folder, hash_cache, inputs
 
     recipe = call.resolved.recipe
@@ -101,7 +102,7 @@ def curve(
     cache, emit = hash_cache(call.run), call.console.emit
     train = inputs.labelled(call.run, "finetune", config.task, config.data, cache, emit)
     tested = inputs.labelled(call.run, "evaluate", config.task, test or recipe.evaluate.data, cache, emit)
-    judged = curve.judging(config, tested.path, recipe.evaluate.model_dump(exclude_unset=True))
+    judged = judging(config, tested.path, recipe.evaluate.model_dump(exclude_unset=True))
     config = config.model_copy(update={"data": str(train.path)})
     encoder = encoder_folder(call.run, model or config.model)
     folder = call.run / "curve" / f"{config.task}-{train.stem}{'-quick' if quick else ''}"

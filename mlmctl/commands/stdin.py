@@ -26,8 +26,10 @@ def rows(lines: Iterable[str], columns: Sequence[str] = _TEXT) -> Iterator[dict[
             is_json = _json_object(line) is not None
             if not is_json:
                 yield from ({"text": each} for each in blank)
-        if is_json is not False and not line.strip():
+        if is_json is None:
             blank.append(line)
+            continue
+        if is_json and not line.strip():
             continue
         row = _json_row(line, columns, number) if is_json else {"text": line}
         check_text("".join(row.values()), number)

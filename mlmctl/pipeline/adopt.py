@@ -13,7 +13,7 @@ from typing import Any
 from ..config import Recipe
 from ..errors import ArtifactError, one_line
 from ..events import Emit, Note
-from ..manifest import MANIFEST, read_manifest
+from ..manifest import MANIFEST, find_manifest, read_manifest
 from ..recipe import Resolved
 from ..stages.stage import BASE
 from .nodes import POLICY_FIELDS
@@ -69,12 +69,7 @@ def adopt(run: Path, resolved: Resolved, emit: Emit, force: Collection[str] = ()
 
 
 def _is_damaged(folder: Path) -> bool:
-    try:
-        if (folder / MANIFEST).exists():
-            read_manifest(folder)
-    except ArtifactError:
-        return True
-    return False
+    return (folder / MANIFEST).exists() and find_manifest(folder) is None
 
 
 def _recorded(run: Path, table: str, names: Sequence[str]) -> Mapping[str, Any]:

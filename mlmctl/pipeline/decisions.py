@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from ..config import changed_fields
 from ..errors import ArtifactError
-from ..manifest import MANIFEST, Header, Manifest, read_manifest
+from ..manifest import MANIFEST, Header, Manifest, find_manifest, read_manifest
 from .nodes import Node
 from .work import begun_otherwise, is_begun, work_folder
 
@@ -49,7 +49,8 @@ def check_after(run: Path, node: Node, changing: Mapping[str, Path], force: Coll
     nothing can be said before they are there. ArtifactError if it is a trained model that must stay.
     """
     recorded = _made_from(run, node)
-    lost = [name for name, folder in changing.items() if recorded.get(name, "") == _fingerprint(folder)]
+    there = {name: find_manifest(folder) for name, folder in changing.items()}
+    lost = [name for name, found in there.items() if found and recorded.get(name) == found.fingerprint]
     if lost and not node.replaceable and not is_forced(node, force):
         changes = [f"input {name} changes" for name in lost]
         raise _refusal(node, "was made with another configuration or input", changes)
@@ -58,27 +59,16 @@ def check_after(run: Path, node: Node, changing: Mapping[str, Path], force: Coll
 
 def holds_another(folder: Path, header: Header) -> bool:
     """Whether a folder holds an artifact, and of another key than that of the header."""
-    try:
-        return (folder / MANIFEST).exists() and read_manifest(folder).key != header.key
-    except ArtifactError:
-        return False
+    found = find_manifest(folder)
+    return found is not None and found.key != header.key
 
 
 def _made_from(run: Path, node: Node) -> Mapping[str, str]:
-    try:
-        if (run / node.name / MANIFEST).exists():
-            return read_manifest(run / node.name).inputs
-    except ArtifactError:  # told when its turn comes
-        return {}
+    if (run / node.name / MANIFEST).exists():
+        found = find_manifest(run / node.name)
+        return found.inputs if found else {}  # what is damaged is told when its turn comes
     begun = None if node.replaceable else begun_otherwise(run, node)
     return begun["inputs"] if begun else {}
-
-
-def _fingerprint(folder: Path) -> str | None:
-    try:
-        return read_manifest(folder).fingerprint if (folder / MANIFEST).exists() else None
-    except ArtifactError:
-        return None
 
 
 def decide(run: Path, node: Node, header: Header, force: Collection[str] = ()) -> Decision:

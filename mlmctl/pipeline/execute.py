@@ -99,7 +99,7 @@ def _planned(
     run: Path, nodes: Sequence[Node], folders: Folders, force: Collection[str]
 ) -> Iterator[tuple[Node, Decision, Header | None]]:
     """Each node with what is to be done for it, and its header where all that it reads is there already."""
-    made = {name: node for node in nodes for name in (node.name, node.stage)}
+    made = {name for node in nodes for name in (node.name, node.stage)}
     for name in sorted(force):
         if name not in made:
             found = f"{name} is not among what is made here: {', '.join(node.name for node in nodes)}"

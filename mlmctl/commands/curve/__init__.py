@@ -28,9 +28,7 @@ from ...storage import write_file
 from ...tasks.adapted import TASKS
 from ...tasks.task import Data, Task, num_trained_on
 from . import plot, share
-from .points import HEADLINES, Measurer, Start, all_points, judging, label_counts, num_seeds
-
-__all__ = ["cell", "judging", "run", "verdict"]
+from .points import HEADLINES, Measurer, Start, all_points, label_counts, num_seeds
 
 PRETRAINED, SCRATCH, WORDS = "pretrained", "from scratch", "TF-IDF"
 _TOLD_AT = 1_000

@@ -102,7 +102,6 @@ class Measurer:
 
     folder: Path
     task: str
-    train: Path
     fingerprints: dict[str, str]
     """Of training data, test data and, by its name, every encoder."""
     config: FinetuneConfig
@@ -124,10 +123,9 @@ class Measurer:
     ) -> Measurer:
         """Hash what the points depend on: data and encoders (verified where they are ours)."""
         cache = HashCache(None)
-        train = Path(config.data)
-        prints = {"train": cache.sha256(train), "test": cache.sha256(Path(judged.data))}
+        prints = {name: cache.sha256(Path(of.data)) for name, of in (("train", config), ("test", judged))}
         prints |= {start.name: inputs.model(start.encoder, cache) for start in starts if start.encoder}
-        return cls(folder, config.task, train, prints, config, judged, runtime)
+        return cls(folder, config.task, prints, config, judged, runtime)
 
     def measure(self, point: Point) -> dict[str, Any]:
         """The result of a point, {start, labels, seed, score, seconds}: read if it is there, else made."""

@@ -24,7 +24,6 @@ def measure(team: Team, measurer: Measurer, points: Sequence[Point], emit: Emit)
         {
             "folder": str(measurer.folder),
             "task": measurer.task,
-            "train": str(measurer.train),
             "fingerprints": measurer.fingerprints,
             "config": measurer.config.model_dump(mode="json"),
             "judged": measurer.judged.model_dump(mode="json"),
@@ -50,7 +49,6 @@ def help_with(content: Mapping[str, Any], ranks: Ranks) -> None:
     measurer = Measurer(
         folder=Path(content["folder"]),
         task=content["task"],
-        train=Path(content["train"]),
         fingerprints=content["fingerprints"],
         config=FinetuneConfig(**content["config"]),
         judged=EvaluateConfig(**content["judged"]),
