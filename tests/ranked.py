@@ -87,6 +87,20 @@ def command_that_ends_at(step: int, how: str, words: Sequence[str]) -> None:
     command(*words)
 
 
+def command_stopped_as_it_evaluates(*words: str) -> None:
+    """The same, but a signal comes to the first rank when it begins its first evaluation."""
+    from mlmctl.engine import evaluate_mlm
+
+    real = evaluate_mlm.evaluate
+
+    def evaluate(*arguments, **more):  # type: ignore[no-untyped-def]
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments, **more)
+
+    evaluate_mlm.evaluate = evaluate
+    command(*words)
+
+
 def _rank(
     rank: int,
     num_ranks: int,

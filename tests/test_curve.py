@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mlmctl.commands import curve
 from mlmctl.commands.curve import points, tfidf
 from mlmctl.config import FinetuneConfig, RuntimeConfig
-from mlmctl.errors import InterruptedRun
+from mlmctl.errors import InterruptedRun, UsageError
 from mlmctl.events import silent
 from mlmctl.manifest import read_manifest
 from mlmctl.measure import efficiency
@@ -198,6 +198,16 @@ def test_the_command_prints_a_table_and_a_sentence(tmp_path: Path, shell: Shell)
     assert shell(*given, *short, "--json").json["table"].keys() == {"pretrained", "from scratch", "TF-IDF"}
     outcome = shell(*given, "--against", tmp_path / "none")
     assert outcome.code == 2
+
+
+@pytest.mark.parametrize("name", ["test", "from scratch", "other"])
+def test_what_is_compared_with_has_a_name_of_its_own(tmp_path: Path, name: str) -> None:
+    encoder = make_encoder(tmp_path / "run/pretrain")
+    others = [tmp_path / "a" / name, tmp_path / "b" / name]
+    with pytest.raises(UsageError, match=f"something else is called {name}"):
+        curve._starts(encoder, others, "sentiment")
+    if name == "other":
+        assert [start.name for start in curve._starts(encoder, others[:1], "qa")][-1] == name
 
 
 def test_fault_38_test_texts_that_are_trained_on_are_warned_of(tmp_path: Path, shell: Shell) -> None:

@@ -78,9 +78,16 @@ def with_blocks(runs: dict[int, Path], folder: Path) -> Path:
     return folder
 
 
+def logged(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "pretrain/metrics.jsonl").read_text().splitlines()]
+
+
 def steps(folder: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (folder / "pretrain/metrics.jsonl").read_text().splitlines()]
-    return [line for line in lines if "loss" in line]
+    return [line for line in logged(folder) if "loss" in line]
+
+
+def evaluated(folder: Path) -> list[dict[str, Any]]:
+    return [line for line in logged(folder) if "valid_loss" in line]
 
 
 def manifest(folder: Path) -> Manifest:
@@ -200,6 +207,18 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step_with_the_state_saved(
     assert ended.codes == [0, 0], ended.told
     weights = [sha256_file(each / "pretrain/model.safetensors") for each in (folder, runs[2])]
     assert weights[0] == weights[1]
+
+
+def test_an_evaluation_that_a_signal_cuts_short_is_made_when_the_run_goes_on(
+    runs: dict[int, Path], tmp_path: Path
+) -> None:
+    folder = with_blocks(runs, tmp_path / "run")
+    words = pretrain(folder)
+    ended = ranked.run(2, ranked.command_stopped_as_it_evaluates, *words, folder=tmp_path)
+    assert ended.codes == [143, 143], ended.told
+    ended = ranked.run(2, ranked.command, *words, folder=tmp_path)
+    assert ended.codes == [0, 0], ended.told
+    assert evaluated(folder) == evaluated(runs[2]) != []
 
 
 def test_a_budget_is_calibrated_by_all_ranks(runs: dict[int, Path], tmp_path: Path) -> None:

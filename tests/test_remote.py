@@ -121,6 +121,8 @@ def test_refresh_reads_again_what_was_read_before(store: Any, shell: Shell, tmp_
     assert anew["status"] == "ran"
     assert anew["fingerprint"] != first["fingerprint"]
     assert stage()["status"] == "fresh"
+    planned = shell("tokenizer", "memory://a.txt", "--json", "--dry-run", "--refresh").json
+    assert "reads nothing" in planned["warnings"][0]
 
 
 def test_what_is_forgotten_is_the_names_alone(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..console import Console
 from ..engine.ranks import Place
 from ..errors import MlmctlError, UsageError, from_os_error, is_out_of_memory
+from ..events import Note
 from ..signals import stop
 from . import among
 
@@ -150,6 +151,9 @@ class Call:
         from ..pipeline import execute, preview
 
         if self.dry_run:
+            if self.refresh:
+                told = "--refresh: a plan reads nothing, and takes remote input as it was read before"
+                self.console.emit(Note(told, "warning"))
             plan = preview(self.run, nodes, runtime=self.resolved.recipe.runtime, force=self._forced())
             if not self.json:
                 self.console.table(("stage", "action", "why"), plan)

@@ -148,6 +148,7 @@ class _Run:
         self._agreed = Agreed(None)
         self._unread: list[tuple[Reading, dict[str, Any]]] = []
         self._told_divergence = False
+        self._was_cut_short = False  # the last evaluation, by a signal: the step after it is not to be taken
         if self.counters.step and not settings.goes_on:
             emit(Note(f"{settings.stage} continues after step {self.counters.step:,}"))
 
@@ -194,7 +195,11 @@ class _Run:
         """One step and its line of metrics; nothing is changed if a signal made it abandon the step."""
         start = time.monotonic()
         counters, settings = self.counters, self.settings
-        share = accumulate(self.model, self.work, counters.step, settings, self.stop)
+        share = (
+            None
+            if self._was_cut_short
+            else accumulate(self.model, self.work, counters.step, settings, self.stop)
+        )
         self._agreed = agree(self.model, share, settings, self.stop, self._is_time_to_save)
         if self._agreed.done is None:
             self.optimizer.zero_grad()
@@ -262,7 +267,8 @@ class _Run:
     def evaluate(self, evaluate: Callable[[int], Evaluation]) -> None:
         """Evaluate, log, tell; if a signal cuts it short the state is saved and the signal goes on.
 
-        With several ranks the first evaluates, and a signal is left to the next step, where all learn of it.
+        With several ranks the first evaluates, and a signal is left to the next step, where all learn of it
+        and which is abandoned: the evaluation is due again when the run goes on.
         """
         self._read(0)
         if not self.settings.ranks.is_first:
@@ -278,6 +284,7 @@ class _Run:
             if self.settings.ranks.is_alone:
                 self.save()
                 raise
+            self._was_cut_short = True
             return
         finally:
             self.model.train()

@@ -28,7 +28,7 @@ from ...storage import write_file
 from ...tasks.adapted import TASKS
 from ...tasks.task import Data, Task, num_trained_on
 from . import plot, share
-from .points import HEADLINES, Measurer, Start, all_points, label_counts, num_seeds
+from .points import DATA, HEADLINES, Measurer, Start, all_points, label_counts, num_seeds
 
 PRETRAINED, SCRATCH, WORDS = "pretrained", "from scratch", "TF-IDF"
 _TOLD_AT = 1_000
@@ -142,12 +142,13 @@ def _starts(encoder: Path, against: Sequence[Path], task: str) -> list[Start]:
     starts = [Start(PRETRAINED, encoder), Start(SCRATCH, encoder, from_scratch=True)]
     if HEADLINES[task] == "accuracy":
         starts.append(Start(WORDS, None))
-    names = {start.name for start in starts}
+    taken = {*DATA, *(start.name for start in starts)}
     for path in against:
         name = hub.called(path)
-        if name in names:
-            raise UsageError("usage.against", f"two starts are called {name}", where=str(path))
-        names.add(name)
+        if name in taken:
+            hint = "the same folder under another name"
+            raise UsageError("usage.against", f"something else is called {name}", where=str(path), hint=hint)
+        taken.add(name)
         starts.append(Start(name, path))
     return starts
 

@@ -27,6 +27,9 @@ from . import tfidf
 HEADLINES = {"sentiment": "accuracy", "classify": "accuracy", "tags": "f1", "qa": "f1"}
 """The score of each task that the curve shows."""
 
+DATA = ("train", "test")
+"""What their fingerprints are called, beside the names of the starts."""
+
 _FEWEST, _GROWTH = 8, 4
 _SEEDS = ((1_000, 5), (10_000, 3))  # up to so many labels, so many seeds; above, one
 _QUICK_MOST, _QUICK_GROWTH, _QUICK_SEEDS = 2_048, 16, 2
@@ -123,7 +126,7 @@ class Measurer:
     ) -> Measurer:
         """Hash what the points depend on: data and encoders (verified where they are ours)."""
         cache = HashCache(None)
-        prints = {name: cache.sha256(Path(of.data)) for name, of in (("train", config), ("test", judged))}
+        prints = {name: cache.sha256(Path(of.data)) for name, of in zip(DATA, (config, judged), strict=True)}
         prints |= {start.name: inputs.model(start.encoder, cache) for start in starts if start.encoder}
         return cls(folder, config.task, prints, config, judged, runtime)
 
@@ -150,7 +153,7 @@ class Measurer:
 
     def _path(self, point: Point) -> Path:
         config = self._finetune(point).key_fields()
-        known = {name: self.fingerprints.get(name) for name in ("train", "test", point.start.name)}
+        known = {name: self.fingerprints.get(name) for name in (*DATA, point.start.name)}
         words = point.start.name if point.start.encoder is None else ""
         key = digest([words, config, known, *self._read_otherwise])
         return self.folder / "points" / f"{point.start.name}-{point.labels}-{point.seed}-{key[:12]}.json"
