@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from commands import SMALL, WORDS, Outcome, Shell, write_corpus
 
+from mlmctl.cli import options
 from mlmctl.cli.app import _complete_force
 from mlmctl.commands import stdin
+from mlmctl.config import Recipe
 from mlmctl.console import Console
 from mlmctl.errors import DataError
 from mlmctl.events import Progress
@@ -292,6 +294,29 @@ def test_preview_and_export_show_what_is_masked(shell: Shell, trained: Path, tmp
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert all(len(row["input_ids"]) == len(row["labels"]) for row in rows)
     assert any(label != -100 for label in rows[0]["labels"])
+
+
+def test_a_preview_is_no_json(shell: Shell, tmp_path: Path) -> None:
+    outcome = shell("mask", "--preview", "2", "--json")
+    assert (outcome.code, outcome.json["error"]["code"]) == (2, "usage.preview")
+
+
+def test_the_defaults_that_are_told_are_those_of_the_recipe() -> None:
+    recipe, num_told = Recipe(), 0
+    for flag in options._FLAGS.values():
+        values = []
+        for target in flag.targets:
+            table, field = target.format(command="finetune").split(".")
+            values.append(str(getattr(getattr(recipe, table), field)))
+        if flag.default:
+            num_told += 1
+            assert flag.default.partition(":")[0] == " falling to ".join(dict.fromkeys(values))
+    assert num_told > 10
+
+
+def test_a_limit_on_a_loss_is_refused_before_anything_is_evaluated(shell: Shell) -> None:
+    outcome = shell("evaluate", "--task", "mlm", "--fail-under", "valid_loss=3", "--json")
+    assert (outcome.code, outcome.json["error"]["code"]) == (2, "usage.metric")
 
 
 def test_a_gate_fails_with_3_and_still_gives_the_metrics(shell: Shell, trained: Path) -> None:

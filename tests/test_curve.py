@@ -219,6 +219,20 @@ def test_fault_38_test_texts_that_are_trained_on_are_warned_of(tmp_path: Path, s
     assert any("12 of 12 test texts were in the training data" in each for each in outcome.json["warnings"])
 
 
+def test_a_bag_of_characters_where_no_blanks_stand_between_words(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    data, draw = tmp_path / "d.jsonl", np.random.default_rng(0)
+    signs = [chr(0x4E00 + n) for n in range(200)]
+    texts = ["".join(draw.choice(signs, 9)) for _ in range(100)]
+    rows = [{"text": text + "好坏"[n % 2] + text[::-1], "label": n % 2} for n, text in enumerate(texts)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    test = tmp_path / "t.jsonl"
+    test.write_text("".join(json.dumps(row | {"text": row["text"][5:]}) + "\n" for row in rows))
+    config = FinetuneConfig(data=str(data))
+    assert tfidf.accuracy(config, points.judging(config, test)) == 1.0
+    assert tfidf._words(["a text of words", "and café"]) == {"token_pattern": tfidf._WORDS}
+
+
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=5))
 def test_a_mean_is_never_outside_of_what_it_is_the_mean_of(scores: list[float]) -> None:
     (row,) = curve._rows([{"labels": 8, "score": score} for score in [*scores, scores[0], scores[0]]])

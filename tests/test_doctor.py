@@ -246,6 +246,13 @@ def test_fault_37_unseen_rare_and_lopsided_labels(shell: Shell, tmp_path: Path) 
     assert [each["where"] for each in rare] == ["train.jsonl", "test.jsonl"]
 
 
+def test_test_data_of_one_label_that_was_never_seen_is_a_finding(shell: Shell) -> None:
+    write_rows("train.jsonl", [(f"text {n}", n % 2) for n in range(20)])
+    write_rows("test.jsonl", [(f"other {n}", "odd") for n in range(4)])
+    outcome = labelled(shell, "--data", "train.jsonl", "--test", "test.jsonl")
+    assert finding(outcome, "doctor.unseen-label")["where"] == "test.jsonl:1"
+
+
 def test_fault_39_the_share_of_long_texts_is_told(shell: Shell, tmp_path: Path) -> None:
     write_rows(
         "train.jsonl", [(f"{PROSE} {n}", n % 2) for n in range(30)] + [(PROSE * 20, n) for n in (0, 1)]

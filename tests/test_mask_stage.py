@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from collections.abc import Callable
@@ -228,7 +229,7 @@ def test_fault_12_disk_space_is_checked_first(world: World, monkeypatch: pytest.
         world.blocks()
 
 
-@pytest.mark.parametrize("case", ["words", "near", "vocabulary", "rows"])
+@pytest.mark.parametrize("case", ["words", "near", "vocabulary", "rows", "packed"])
 def test_fault_12_the_disk_that_is_asked_for_is_what_is_needed(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +246,9 @@ def test_fault_12_the_disk_that_is_asked_for_is_what_is_needed(
         rows = (json.dumps({"text": line, "other": "x" * 400}) for line in lines)
         (tmp_path / "corpus.jsonl").write_text("\n".join(rows))
         world.sources = resolve([str(tmp_path / "corpus.jsonl")], tmp_path / "spool", silent)
+    if case == "packed":  # to less than a twentieth
+        (tmp_path / "corpus.txt.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+        world.sources = resolve([str(tmp_path / "corpus.txt.gz")], tmp_path / "spool", silent)
     asked, found = [], []
     monkeypatch.setattr(
         "mlmctl.stages.mask.blocks.check_space", lambda folder, needed, held: asked.append(needed)

@@ -153,7 +153,7 @@ def test_signatures_are_those_of_each_document_alone() -> None:
 
 def test_signatures_are_the_same_on_every_machine() -> None:
     """They are in the key of a part by the method's name only: a changed library must be noticed here."""
-    assert near_duplicates.method() == "rensa 2"
+    assert near_duplicates.method() == "rensa 2, words 2"
     table = signatures(["The quick brown fox jumps over the lazy dog.", "Grüße aus 日本語"])
     assert table[:, :4].tolist() == [[47661, 58778, 28985, 63125], [61160, 31020, 17242, 41910]]
 
@@ -169,6 +169,19 @@ def test_words_of_scripts_without_blanks_are_characters() -> None:
         *("die", "straße", "東", "京", "タ", "2x", "ไ", "ท", "ย")
     ]
     assert plain_words(unicodedata.normalize("NFD", "Äpfel")) == ["äpfel".encode()]
+
+
+def test_vowels_that_are_marks_belong_to_their_words() -> None:
+    for text in ("हिन्दी में पढ़ना कठिन है", "مُحَمَّدٌ كَتَبَ", "বাংলা ভাষা", "שָׁלוֹם עוֹלָם"):
+        assert [word.decode() for word in plain_words(text)] == unicodedata.normalize("NFC", text).split()
+    assert plain_words("❤\ufe0f naïve \u0301") == ["naïve".encode()]  # a mark alone is no word
+
+
+def test_he_and_she_are_not_near_duplicates(tmp_path: Path) -> None:
+    pytest.importorskip("rensa")
+    he = "वह लड़का रोज़ सुबह अपनी किताब पढ़ता है और फिर स्कूल जाता है"
+    she = "वह लड़की रोज़ सुबह अपनी किताबें पढ़ती है और फिर स्कूल जाती है"
+    assert firsts([he, she, he], 0.5, tmp_path) == [True, True, False]
 
 
 def test_the_extra_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

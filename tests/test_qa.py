@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -14,9 +16,10 @@ import torch
 from encoders import BAD, GOOD, OTHER, make_encoder, run_evaluate, run_finetune
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
 from torch import Tensor, nn
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+from vocabularies import trained
 
 from mlmctl.commands import predict
 from mlmctl.config import FinetuneConfig
@@ -31,6 +34,7 @@ from mlmctl.tasks.qa import QuestionAnswering
 from mlmctl.tasks.spans import Candidate
 from mlmctl.text import vocabulary
 
+Form = Literal["NFC", "NFD"]
 TASK = QuestionAnswering()
 SETTINGS = TASK.settings(TASK.unlabelled([]), FinetuneConfig(task="qa"))
 
@@ -116,6 +120,30 @@ def test_an_answer_begins_and_ends_with_its_own_tokens(tokenizer: Tokenizer) -> 
     assert features.offsets is not None
     (first, _), (_, end) = features.offsets[span]
     assert text[first:end] == "great"
+
+
+def foreign() -> Tokenizer:
+    """Byte-level as others make it: the place of a word begins with the blank before it."""
+    tokenizer = trained(kind="bpe")
+    specials = vocabulary.special_ids(tokenizer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", specials.cls), ("[SEP]", specials.sep)]
+    )
+    return tokenizer
+
+
+@pytest.mark.parametrize("of", [trained, partial(trained, kind="bpe"), foreign])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_span_is_whole_whatever_the_tokenizer_composes(of: Callable[[], Tokenizer], form: Form) -> None:
+    words = [
+        unicodedata.normalize(form, word) for word in ("Jose\u0301", "kind", "한국어", "ま\u3099", "bad")
+    ]
+    tokenizer, text = of(), "  ".join(words)
+    for word in words:
+        features = cut(asked(text, word), tokenizer, block_length=128)
+        assert features.offsets is not None
+        (first, last) = features.targets["spans"][0]
+        assert text[features.offsets[first, 0] : features.offsets[last, 1]] == word
 
 
 def _tokens(tokenizer: Tokenizer, text: str) -> list[tuple[int, tuple[int, int]]]:

@@ -217,6 +217,16 @@ def test_parquet_is_read_across_row_groups_in_bounded_memory(tmp_path: Path) -> 
     assert told[-1].done == path.stat().st_size
 
 
+def test_parquet_without_rows_or_with_an_empty_group_is_read(tmp_path: Path) -> None:
+    table = pyarrow.table({"text": ["one", "two"]})
+    (tmp_path / "rows").mkdir()
+    parquet.write_table(table[:0], tmp_path / "rows/a.parquet")
+    with parquet.ParquetWriter(tmp_path / "rows/b.parquet", table.schema) as writer:
+        for part in (table[:1], table[:0], table[1:]):
+            writer.write_table(part)
+    assert read(tmp_path / "rows")[0] == ["one", "two"]
+
+
 @pytest.mark.parametrize(
     "damage",
     [

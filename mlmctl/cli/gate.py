@@ -45,11 +45,13 @@ def gate(
     Where a summary cannot be written, that is said now too.
     """
     from ..commands.gate import Gate
+    from ..measure import gates
 
     if markdown is not None:
         check_writable(markdown)
     config = call.resolved.recipe.evaluate
     limits = _limits("--fail-under", config.fail_under, fail_under)
+    gates.check_limits(limits)
     drops = _limits("--max-drop", config.max_drop, max_drop)
     return Gate(limits, drops) if call.dry_run else Gate.of(limits, drops, config.baseline)
 

@@ -23,7 +23,7 @@ def bench(
         str,
         typer.Option(
             metavar="NAMES",
-            help="Our loop and the Trainer's: a BERT, fp32; b in bf16; c ModernBERT, bf16; d all it offers.",
+            help="ours; the Trainer's: a BERT in fp32, b in bf16, c ModernBERT in bf16, d all it offers.",
         ),
     ] = "ours,a,b,c,d",
     tokens_per_step: Annotated[int, typer.Option(min=1, metavar="N", help="Of every side.")] = 8192,

@@ -27,41 +27,69 @@ class Flag:
     type: Any
     help: str
     metavar: str | None = None
+    default: str = ""
+    """As people are told it; a recipe may say otherwise."""
+
+    @property
+    def shown(self) -> str:
+        return f"{self.help.rstrip('.')} (default: {self.default})." if self.default else self.help
 
 
 _FLAGS: dict[str, Flag] = {
-    "preset": Flag(("pretrain.preset",), str, "Model shape: tiny, mini, small, base or auto.", "NAME"),
-    "architecture": Flag(("pretrain.architecture",), str, "Family of encoders: modernbert or bert.", "NAME"),
+    "preset": Flag(
+        ("pretrain.preset",), str, "Model shape: tiny, mini, small, base or auto.", "NAME", "mini"
+    ),
+    "architecture": Flag(
+        ("pretrain.architecture",), str, "Family of encoders: modernbert or bert.", "NAME", "modernbert"
+    ),
     "init": Flag(("pretrain.init",), str, "Continue this encoder: a folder, or hf:OWNER/NAME.", "DIR"),
-    "budget": Flag(("pretrain.budget",), str, "Time for the pretrain stage, e.g. 10m, 1h30m.", "TIME"),
+    "budget": Flag(("pretrain.budget",), str, "Time for the pretrain stage, e.g. 90s, 1h30m.", "TIME", "10m"),
     "steps": Flag(("pretrain.steps",), int, "Training steps, instead of a budget."),
-    "epochs": Flag(("{command}.epochs",), float, "Passes over the data, instead of a budget."),
-    "tokenizer-type": Flag(("tokenizer.type",), str, "wordpiece, or bpe (byte-level).", "TYPE"),
-    "vocab-size": Flag(("tokenizer.vocab_size",), int, "Entries in the vocabulary."),
+    "epochs": Flag(
+        ("{command}.epochs",),
+        float,
+        "Passes over the data (unset: pretrain has a budget, finetune goes by the number of examples).",
+    ),
+    "tokenizer-type": Flag(("tokenizer.type",), str, "wordpiece, or bpe (byte-level).", "TYPE", "wordpiece"),
+    "vocab-size": Flag(("tokenizer.vocab_size",), int, "Entries in the vocabulary.", default="8192"),
     "cased": Flag(("tokenizer.cased",), bool, "Keep upper and lower case apart."),
     "tokenizer": Flag(("tokenizer.path",), str, "Use this tokenizer folder instead of training one.", "DIR"),
     "extend-vocab": Flag(("tokenizer.extend",), int, "Add so many entries to the tokenizer used.", "N"),
-    "block-length": Flag(("mask.block_length",), int, "Tokens a block."),
-    "mask-rate": Flag(("mask.rate_start", "mask.rate_end"), float, "Share of tokens masked, constant."),
-    "mask-unit": Flag(("mask.unit",), str, "What is hidden as a whole: token, word or span.", "NAME"),
+    "block-length": Flag(("mask.block_length",), int, "Tokens a block.", default="128"),
+    "mask-rate": Flag(
+        ("mask.rate_start", "mask.rate_end"),
+        float,
+        "Share of tokens masked, constant.",
+        default="0.3 falling to 0.15",
+    ),
+    "mask-unit": Flag(
+        ("mask.unit",), str, "What is hidden as a whole: token, word or span.", "NAME", "token"
+    ),
     "near-duplicates": Flag(
         ("mask.near_duplicates",),
         float,
         "Drop documents so similar to an earlier one, e.g. 0.8 (0: off).",
         "T",
     ),
-    "unit": Flag(("corpus.unit",), str, "A document is a line, a paragraph or a file (auto: looked up)."),
-    "text-column": Flag(
-        ("corpus.text_column",), str, "Column with the text, in files that have columns.", "NAME"
+    "unit": Flag(
+        ("corpus.unit",), str, "A document is a line, a paragraph or a file.", None, "auto: looked up"
     ),
-    "encoding": Flag(("corpus.encoding",), str, "Encoding of the text.", "NAME"),
-    "encoding-errors": Flag(("corpus.encoding_errors",), str, "strict, or replace (counted)."),
-    "seed": Flag(("pretrain.seed", "finetune.seed"), int, "Of initialisation, order, masks and dropout."),
+    "text-column": Flag(
+        ("corpus.text_column",), str, "Column with the text, in files that have columns.", "NAME", "text"
+    ),
+    "encoding": Flag(("corpus.encoding",), str, "Encoding of the text.", "NAME", "utf-8"),
+    "encoding-errors": Flag(
+        ("corpus.encoding_errors",), str, "strict, or replace (counted).", None, "strict"
+    ),
+    "seed": Flag(
+        ("pretrain.seed", "finetune.seed"), int, "Of initialisation, order, masks and dropout.", default="0"
+    ),
     "task": Flag(
         ("{command}.task",),
         str,
         "What the model is for: sentiment, classify, tags, qa (evaluate also: mlm, pairs).",
         "NAME",
+        "sentiment",
     ),
     "data": Flag(
         ("{command}.data",), str, "Labelled data: .jsonl .csv .tsv .parquet .conll, SQuAD .json.", "FILE"
@@ -70,16 +98,22 @@ _FLAGS: dict[str, Flag] = {
     "name": Flag(("{command}.name",), str, "Name of the result's folder.", "NAME"),
     "model": Flag(("{command}.model",), str, "A model folder, its name in the run, or hf:OWNER/NAME.", "DIR"),
     "max-examples": Flag(("{command}.max_examples",), int, "Use a seeded, stratified sample of this size."),
-    "on-bad": Flag(("{command}.on_bad",), str, "Bad questions (qa): fail, or skip (counted).", "WHAT"),
+    "on-bad": Flag(
+        ("{command}.on_bad",), str, "Bad questions (qa): fail, or skip (counted).", "WHAT", "fail"
+    ),
     "from-scratch": Flag(("{command}.from_scratch",), bool, "Random weights: the supervised baseline."),
     "method": Flag(
-        ("evaluate.method",), str, "Pseudo-log-likelihood: original or within-word-l2r (default).", "NAME"
+        ("evaluate.method",),
+        str,
+        "Pseudo-log-likelihood: original or within-word-l2r.",
+        "NAME",
+        "within-word-l2r",
     ),
     "baseline": Flag(
         ("evaluate.baseline",), str, "Compare with an earlier evaluation: its folder, or its --json.", "DIR"
     ),
     "threads": Flag(("runtime.threads",), int, "CPU threads (default: all that are ours)."),
-    "device": Flag(("runtime.device",), str, "auto, cpu, cuda or mps."),
+    "device": Flag(("runtime.device",), str, "auto, cpu, cuda or mps.", None, "auto"),
 }
 
 CORPUS = ("unit", "text-column", "encoding", "encoding-errors")
@@ -108,7 +142,9 @@ _FORCE = Annotated[
 ]
 _DRY = Annotated[bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")]
 _REFRESH = Annotated[bool, typer.Option("--refresh", help="Read remote input again that was read before.")]
-_JSON = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+_JSON = Annotated[
+    bool, typer.Option("--json", help="JSON on standard output: one object, or one a line of input.")
+]
 _QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="Errors and warnings only.")]
 _VERBOSE = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
 _DEBUG = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -188,8 +224,8 @@ def _identifier(flag: str) -> str:
 
 def _annotation(name: str, flag: Flag) -> Any:
     if flag.type is bool:
-        return Annotated[bool, typer.Option(f"--{name}", help=flag.help)]
-    option = typer.Option(f"--{name}", help=flag.help, metavar=flag.metavar)
+        return Annotated[bool, typer.Option(f"--{name}", help=flag.shown)]
+    option = typer.Option(f"--{name}", help=flag.shown, metavar=flag.metavar)
     return Annotated[flag.type | None, option]
 
 

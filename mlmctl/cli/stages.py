@@ -46,6 +46,9 @@ def mask(
     ] = None,
 ) -> None:
     """Pack a corpus into blocks and decide what is hidden."""
+    if preview and call.json:
+        hint = "--export FILE.jsonl"
+        raise UsageError("usage.preview", "is for people; not with --json", where="--preview", hint=hint)
     if export is not None:
         check_writable(export)
     reports = from_corpus(call, corpus, "mask")
@@ -60,7 +63,7 @@ def mask(
     if export is not None:
         count = showing.export(call.run / "mask", export)
         call.console.emit(Note(f"{count:,} masked examples written to {export}"))
-    if preview and not call.json:
+    if preview:
         for block in showing.preview(call.run / "tokenizer", call.run / "mask", preview):
             call.console.coloured(block)
         return

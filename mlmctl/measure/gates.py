@@ -13,19 +13,23 @@ _LOW = ("loss", "bits_per_byte", "ece")
 """Ends of the names of metrics that are the better the lower they are."""
 
 
-def check(metrics: Mapping[str, Any], limits: Mapping[str, float]) -> list[str]:
-    """One sentence for each metric that is below its limit, in the order of `limits`; NaN is below any.
-
-    UsageError for a name that is no number among the metrics, or of a metric that is the better the lower
-    it is: a gate that is never looked at, or the wrong way round, would let everything pass.
-    """
-    numbers = {name: value for name, value in metrics.items() if is_number(value)}
-    _check_names(limits, numbers, "--fail-under")
+def check_limits(limits: Iterable[str]) -> None:
+    """UsageError for a metric that is the better the lower it is: a gate the wrong way round."""
     for name in limits:
         if name.endswith(_LOW):
             found = f"{name} is the better the lower it is"
             hint = "a loss has --baseline with --max-drop; --json tells the value"
             raise UsageError("usage.metric", found, where="--fail-under", hint=hint)
+
+
+def check(metrics: Mapping[str, Any], limits: Mapping[str, float]) -> list[str]:
+    """One sentence for each metric that is below its limit, in the order of `limits`; NaN is below any.
+
+    UsageError for a name that is no number among the metrics: a gate that is never looked at would let
+    everything pass.
+    """
+    numbers = {name: value for name, value in metrics.items() if is_number(value)}
+    _check_names(limits, numbers, "--fail-under")
     return [
         f"{name} is {_beside(numbers[name], least)}, below {limit(least)}"
         for name, least in limits.items()

@@ -103,10 +103,30 @@ def _tokenized(texts: Sequence[str], tokenizer: Tokenizer) -> list[Tokens]:
     found = []
     for first in range(0, len(texts), TEXTS_AT_ONCE):
         batch = list(texts[first : first + TEXTS_AT_ONCE])
-        for encoding in tokenizer.encode_batch(batch, add_special_tokens=False):
-            offsets = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
+        for text, encoding in zip(
+            batch, tokenizer.encode_batch(batch, add_special_tokens=False), strict=True
+        ):
+            offsets = np.array(_whole(encoding.offsets, text), dtype=np.int32).reshape(-1, 2)
             found.append(Tokens(np.array(encoding.ids, dtype=np.int32), offsets))
     return found
+
+
+def _whole(offsets: Sequence[tuple[int, int]], text: str) -> list[tuple[int, int]]:
+    """The offsets without blanks before a token, and with what follows it and is no token's.
+
+    A character that the tokenizer composed of several has the place of the first of them, and byte-level
+    tokens may begin with the blank before their word.
+    """
+    found, limit = [], len(text)
+    for start, end in reversed(offsets):
+        if start < end:
+            while end < limit and not text[end].isspace():
+                end += 1
+            while start < end and text[start].isspace():
+                start += 1
+        found.append((start, end))
+        limit = start
+    return found[::-1]
 
 
 def _weights(examples: NDArray[np.int64], spans: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -44,7 +44,7 @@ _TABLE = (
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _ALMOST_REMOTE = re.compile(r"(s3|gs|gcs|abfs|az|https?|hf|ftp|sftp):", re.IGNORECASE)
-_COMPRESSED_RATIO = 4
+COMPRESSED_RATIO = 4
 _SPLIT = "train"
 """Of a data set from a hub, where none is named."""
 
@@ -102,7 +102,7 @@ def fingerprint(sources: Sequence[Source], hash_file: Callable[[Path], str]) -> 
 
 def text_bytes(sources: Sequence[Source]) -> int:
     """About how many bytes of text there are: what is compressed becomes four times as much."""
-    return sum(source.size * (_COMPRESSED_RATIO if source.is_compressed else 1) for source in sources)
+    return sum(source.size * (COMPRESSED_RATIO if source.is_compressed else 1) for source in sources)
 
 
 def unread(paths: Sequence[str], spool: Path, column: str = "text") -> list[str]:

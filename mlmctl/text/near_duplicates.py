@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from .. import extras
 from ..storage import check_space
 from . import draws, sorting
-from .plain_words import plain_words
+from .plain_words import WORDS_VERSION, plain_words
 
 Signatures = NDArray[np.uint16]
 """[num_documents, NUM_PLACES]: the last 16 bits of the least hashes (Li and König 2010, "b-bit minwise
@@ -52,7 +52,7 @@ class _Hashes(dict[bytes, int]):
 
 def method() -> str:
     """What signatures depend on beside the text; those of another method cannot be compared."""
-    return f"rensa {_library().ALGORITHM_VERSION}"
+    return f"rensa {_library().ALGORITHM_VERSION}, words {WORDS_VERSION}"
 
 
 def signatures(documents: Sequence[str]) -> Signatures:

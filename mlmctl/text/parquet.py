@@ -54,6 +54,8 @@ def rows(
                 found = "is damaged, or not Parquet (its row groups are not what its schema says)"
                 raise DataError("data.parquet", found, where=source.name)
             for place, group in enumerate(groups):
+                if not group.num_rows:  # no page of it need be where the metadata say
+                    continue
                 most_rows = _rows_at_once(raw, group, names, source)
                 for batch in file.iter_batches(most_rows, [place], names, use_threads=False):
                     read = _Batch(pyarrow, source, config, tally, number)

@@ -154,7 +154,7 @@ class Measurer:
     def _path(self, point: Point) -> Path:
         config = self._finetune(point).key_fields()
         known = {name: self.fingerprints.get(name) for name in (*DATA, point.start.name)}
-        words = point.start.name if point.start.encoder is None else ""
+        words = [point.start.name, tfidf.VERSION] if point.start.encoder is None else ""
         key = digest([words, config, known, *self._read_otherwise])
         return self.folder / "points" / f"{point.start.name}-{point.labels}-{point.seed}-{key[:12]}.json"
 

@@ -219,7 +219,12 @@ def _add_test(section: Section, train: _File, path: Path, recipe: Recipe) -> Non
         section.findings.append(
             Finding("doctor.unseen-label", "warning", 1, error.message, error.where or "", error.hint or "")
         )
-        test = _File(task, path, recipe.evaluate)
+        try:
+            test = _File(task, path, recipe.evaluate)
+        except DataError as alone:
+            if alone.code != "data.one-class":  # nothing to learn; what is unseen has been said
+                raise
+            return
     known = np.flatnonzero(np.isin(test.data.hashes, train.data.hashes))
     leaked = np.setdiff1d(known, test.kind.empty)
     section.facts["test"] = test.facts() | {"num_trained_on": len(leaked)}

@@ -73,7 +73,7 @@ def look(recipe: Recipe, num_tokens: int, measured: Measured, machine: dict[str,
         "num_epochs": round(num_steps / steps_per_epoch, 3),
         "seconds": round(num_steps * per_step, 1),
         "blocks_bytes": blocks_bytes,
-        "disk_bytes": 2 * blocks_bytes + needed.disk,  # parts and blocks are there together while masking
+        "disk_bytes": blocks_bytes + needed.disk,
         "memory_bytes": needed.memory,
     }
     return Section("plan", facts, _rows(facts, start), _findings(facts, machine))

@@ -17,7 +17,7 @@ from ...storage import check_space, folder_size, sha256_file
 from ...text import ahead, near_duplicates, parts, splitting, vocabulary, workers
 from ...text.blocks import UNIGRAMS, id_dtype
 from ...text.compression import CHUNK
-from ...text.corpus import Source, text_bytes
+from ...text.corpus import COMPRESSED_RATIO, Source, text_bytes
 from ...text.documents import Documents
 from ...text.encoding import Encoder
 from ...text.npy import write_array
@@ -140,18 +140,24 @@ def _warnings_only(emit: Emit) -> Emit:
 def _bytes_needed(
     sources: Sequence[Source], config: MaskConfig, corpus: CorpusConfig, encoder: Encoder
 ) -> int:
-    """Parts, which become blocks, and what splitting sorts; all text is taken to be as its first MiB.
+    """Parts, which become blocks, and what splitting sorts; all text is taken to be as its first MiB, and all
+    that is compressed as the first MiB on disk.
 
     A document takes as much as dozens of its tokens, so that how long they are decides.
     """
-    sample, num_bytes = [], 0
+    sample, num_bytes, num_passed = [], 0, 0
     documents = Documents(sources, corpus, silent, "mask")
     for document in documents:
-        sample.append(document)
-        num_bytes += len(document.encode())
-        if num_bytes >= _SAMPLE_BYTES:
+        size = len(document.encode())
+        num_passed += size
+        if num_bytes < _SAMPLE_BYTES:
+            sample.append(document)
+            num_bytes += size
+        elif documents.position >= _SAMPLE_BYTES:
             break
-    num_read = max(num_bytes, documents.position - CHUNK, 1)  # of rows the text may be a small part
+    packed = max(COMPRESSED_RATIO, num_passed / max(1, documents.position))
+    plain = min(1.0, num_passed / max(1, documents.position - CHUNK))  # of rows the text may be a small part
+    num_text_bytes = sum(source.size * (packed if source.is_compressed else plain) for source in sources)
     of_document = _DOCUMENT_BYTES
     if config.near_duplicates:
         num_bands, _ = near_duplicates.bands(config.near_duplicates)
@@ -159,4 +165,4 @@ def _bytes_needed(
     of_place = id_dtype(encoder.specials.vocab_size).itemsize + 1 / 8
     of_token = of_place * config.block_length / (config.block_length - 2)
     needed = of_document * len(sample) + of_token * len(encoder.encode(sample).ids)
-    return int(_MARGIN * needed * text_bytes(sources) / num_read) + 2**20
+    return int(_MARGIN * needed * num_text_bytes / max(1, num_bytes)) + 2**20
