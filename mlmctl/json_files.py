@@ -65,6 +65,15 @@ def read_lines(path: Path, most: int | None = None, *, is_growing: bool = False)
     return found
 
 
+def json_object(line: str) -> dict[str, Any] | None:
+    """The JSON object that a line is; None for any other text."""
+    try:
+        found = json.loads(line) if line.lstrip().startswith("{") else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def bounded_bytes(path: Path, most: int) -> bytes:
     """The content of a file; ValueError if it has more bytes than this."""
     with path.open("rb") as file:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
-
 from ..errors import DataError
+from ..json_files import json_object
 
 _TEXT = ("text",)
 
@@ -23,7 +21,7 @@ def rows(lines: Iterable[str], columns: Sequence[str] = _TEXT) -> Iterator[dict[
     for number, line in enumerate(lines, start=1):
         line = line.removesuffix("\n").removesuffix("\r")
         if is_json is None and line.strip():
-            is_json = _json_object(line) is not None
+            is_json = json_object(line) is not None
             if not is_json:
                 yield from ({"text": each} for each in blank)
         if is_json is None:
@@ -56,7 +54,7 @@ def _json_row(line: str, columns: Sequence[str], number: int) -> dict[str, str]:
 
     An `id` may be a whole number, as in labelled questions.
     """
-    values = _json_object(line) or {}
+    values = json_object(line) or {}
     row = {name: value for name, value in values.items() if isinstance(value, str)}
     if not set(columns) <= row.keys():
         wanted = " and ".join(repr(column) for column in columns)
@@ -65,11 +63,3 @@ def _json_row(line: str, columns: Sequence[str], number: int) -> dict[str, str]:
         raise DataError("data.broken-row", found, where=f"line {number}", hint=hint)
     named = values.get("id")
     return {**row, "id": str(named)} if type(named) is int else row
-
-
-def _json_object(line: str) -> dict[str, Any] | None:
-    try:
-        values = json.loads(line) if line.lstrip().startswith("{") else None
-    except (ValueError, RecursionError):
-        return None
-    return values if isinstance(values, dict) else None

@@ -1,14 +1,16 @@
 """Which files a corpus is: names on the command line become a list of `Source`.
 
-Formats and compressions are two explicit tables of suffixes. Nothing is guessed from the content, and
-nothing outside the tables is read: an archive, a picture or a model file in a folder of text would
-otherwise become training data without anybody noticing.
+Formats and compressions are two explicit tables of suffixes. Nothing is guessed from the content but of
+standard input, which has no name, and nothing outside the tables is read: an archive, a picture or a model
+file in a folder of text would otherwise become training data without anybody noticing.
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import glob
+import itertools
 import os
 import re
 import stat
@@ -20,6 +22,7 @@ from pathlib import Path
 from ..artifact import is_ours
 from ..errors import DataError, UsageError
 from ..events import Emit, Note
+from ..json_files import json_object
 from ..manifest import digest
 from .compression import CHUNK, COMPRESSIONS
 from .spool import Spool
@@ -35,6 +38,8 @@ FORMATS = {
 """Suffix to format: plain text (Markdown is read as it stands), or rows with named columns."""
 
 STDIN = "-"
+_MAX_LINE = 2**24
+"""Bytes of the first line on standard input that are looked at: about what a row may have."""
 _ARCHIVES = {".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst", ".7z", ".rar", ".jar"}
 _COMPRESSED_INSIDE = ".parquet"
 _TABLE = (
@@ -75,9 +80,10 @@ def resolve(
     """The files that `paths` name (files, folders, globs, `-`, remote ones), in order, each file once.
 
     Folders are searched recursively for known suffixes, sorted by the bytes of the relative path; passed
-    over are hidden entries, links to folders, run folders and artifacts in them. Standard input and what is
-    remote is read into the folder `spool` under the hash of its content; of a data set that is the `column`.
-    With `scratch`, what `spool` does not have yet is read into that folder instead.
+    over are hidden entries, links to folders, run folders and artifacts in them, and those that a glob matches
+    or that are named beside others. Standard input and what is remote is read into the folder `spool` under
+    the hash of its content; of a data set that is the `column`. With `scratch`, what `spool` does not have yet
+    is read into that folder instead.
 
     UsageError for a path that does not exist; DataError for what exists but is not text of a known kind;
     ResourceError for what is remote and cannot be read.
@@ -88,10 +94,17 @@ def resolve(
     sources: dict[str, Source] = {}
     for path in paths:
         folder = scratch if scratch and path in new else spool
-        for source in _found(path, Spool(folder), emit, column):
+        for source in _found(path, Spool(folder), emit, column, is_alone=len(paths) == 1):
             known = sources.setdefault(os.path.realpath(source.path), source)
             if known is not source:
                 emit(Note(f"{source.name} is named twice and read once"))
+    if not sources:
+        raise DataError(
+            "data.no-text",
+            "no text beside run folders and artifacts",
+            where=", ".join(map(shown, paths[:3])),
+            hint="name the files of text",
+        )
     return list(sources.values())
 
 
@@ -124,28 +137,54 @@ def shown(path: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
 
 
-def _found(path: str, spool: Spool, emit: Emit, column: str) -> Iterator[Source]:
+def _found(path: str, spool: Spool, emit: Emit, column: str, is_alone: bool) -> Iterator[Source]:
     if path == STDIN:
-        spooled = spool.add(iter(lambda: sys.stdin.buffer.read(CHUNK), b""), "stdin", ".txt")
-        yield Source(spooled, "standard input", "", spooled.stat().st_size, "text")
+        yield _standard_input(spool, emit)
         return
     if is_remote(path):
         yield from _remote(path, spool, emit, column)
         return
     mode = _mode(path)
     if mode is None:
-        names = sorted(glob.glob(path, recursive=True), key=os.fsencode) if glob.has_magic(path) else []
-        if not names:
-            raise _missing(path)
-        for name in names:
-            if os.path.isdir(name):
-                yield from _folder(name, emit)
-            else:
-                yield source_of(name)
-    elif stat.S_ISDIR(mode):
-        yield from _folder(path, emit)
-    else:
+        yield from _matches(path, emit)
+    elif not stat.S_ISDIR(mode):
         yield source_of(path)
+    elif is_ours(Path(path)) and not is_alone:  # a shell has put the names for a `*`
+        emit(_ours_is_passed_over(path))
+    else:
+        yield from _folder(path, emit)
+
+
+def _standard_input(spool: Spool, emit: Emit) -> Source:
+    """What comes in: JSON Lines if its first line that is not blank is a JSON object, else text."""
+    given, head, line = sys.stdin.buffer, bytearray(), b""
+    while not line.strip() and len(head) < CHUNK and (line := given.readline(_MAX_LINE)):
+        head += line
+    suffix = ".txt"
+    if json_object(line.decode("utf-8-sig", "replace")) is not None:  # whatever the encoding of its texts
+        suffix = ".jsonl"
+        emit(Note("standard input begins with a JSON object: it is read as JSON Lines (save text as .txt)"))
+    chunks = itertools.chain([bytes(head)], iter(lambda: given.read(CHUNK), b""))
+    spooled = spool.add(chunks, "stdin", suffix)
+    return Source(spooled, "standard input", "", spooled.stat().st_size, FORMATS[suffix])
+
+
+def _matches(pattern: str, emit: Emit) -> Iterator[Source]:
+    """What a glob matches, but for what lies in run folders and artifacts that it does not name itself."""
+    names = sorted(glob.glob(pattern, recursive=True), key=os.fsencode) if glob.has_magic(pattern) else []
+    if not names:
+        raise _missing(pattern)
+    num_named = len([*itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts)])
+    is_known, told = functools.cache(is_ours), set()
+    for name in names:
+        path = Path(name)
+        above = [folder for folder in [*reversed(path.parents), path] if len(folder.parts) > num_named]
+        ours = next(filter(is_known, above), None)
+        if ours is None:
+            yield from _folder(name, emit) if os.path.isdir(name) else [source_of(name)]
+        elif ours not in told:
+            told.add(ours)
+            emit(_ours_is_passed_over(str(ours)))
 
 
 def _mode(path: str) -> int | None:
@@ -223,7 +262,7 @@ def _refusal(path: str, where: str) -> DataError | None:
         "data.unknown-suffix",
         f"has {'the suffix ' + shown(suffix) if suffix else 'no suffix'}; read are {_TABLE}",
         where=where,
-        hint="rename it, or pipe it in through -",
+        hint="rename it; text or JSON Lines can be piped in through -",
     )
 
 
@@ -250,23 +289,30 @@ def _folder(folder: str, emit: Emit) -> Iterator[Source]:
         # What commands have written (logs, predictions, a vocabulary) is nothing to learn from.
         folders[:] = [name for name in seen if not is_ours(Path(parent, name))]
         for name in sorted({*seen} - {*folders}):
-            made = shown(os.path.join(parent, name))
-            emit(Note(f"{made} is passed over: a run folder or an artifact is no corpus"))
+            emit(_ours_is_passed_over(os.path.join(parent, name)))
+        for path in sorted(os.path.join(parent, name) for name in folders):
+            if os.path.islink(path):
+                emit(Note(f"{shown(path)} is passed over: it is a link to a folder; name it too to read it"))
         for name in files:
             if name.startswith(".") or kind_of(name) is None:
                 num_others += 1
             else:
                 names.append(os.path.relpath(os.path.join(parent, name), folder))
     if not names:
+        what = "is a run folder or an artifact and " if is_ours(Path(folder)) else ""
         raise DataError(
             "data.no-text",
-            f"holds no text ({num_others:,} other files); read are {_TABLE}",
+            f"{what}holds no text ({num_others:,} other files); read are {_TABLE}",
             where=shown(folder),
         )
     if num_others:
         emit(Note(f"{shown(folder)}: {len(names):,} files of text; {num_others:,} others are passed over"))
     for name in sorted(names, key=os.fsencode):
         yield source_of(os.path.join(folder, name))
+
+
+def _ours_is_passed_over(path: str) -> Note:
+    return Note(f"{shown(path)} is passed over: a run folder or an artifact is no corpus")
 
 
 def _raise(error: OSError) -> None:

@@ -41,6 +41,12 @@ class Documents:
         self._sources, self._config, self._emit, self._stage = sources, config, emit, stage
         self._source, self._begins = "", 0  # of the document in hand
         prose = [source for source in sources if source.format == "text"]
+        if len(prose) == len(sources) and config.text_column != "text":
+            text = (
+                f"--text-column {config.text_column!r} is for files with rows; here all are read as text "
+                "(of standard input only JSON Lines are rows)"
+            )
+            emit(Note(text, "warning"))
         if not prose:
             if config.unit != "auto":
                 text = (

@@ -126,7 +126,8 @@ class Measurer:
     ) -> Measurer:
         """Hash what the points depend on: data and encoders (verified where they are ours)."""
         cache = HashCache(None)
-        prints = {name: cache.sha256(Path(of.data)) for name, of in zip(DATA, (config, judged), strict=True)}
+        files = zip(DATA, (config.data, judged.data), strict=True)
+        prints = {name: cache.sha256(Path(file)) for name, file in files}
         prints |= {start.name: inputs.model(start.encoder, cache) for start in starts if start.encoder}
         return cls(folder, config.task, prints, config, judged, runtime)
 
