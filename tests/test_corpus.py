@@ -67,6 +67,48 @@ def test_run_folders_and_artifacts_in_a_folder_are_passed_over(folder: Path, tmp
     assert named.path.name == "vocab.txt"
 
 
+@pytest.mark.parametrize("pattern", ["", "*", "**", "[br]*", "**/*.txt"])
+def test_a_star_does_not_take_the_run_folder(
+    pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a shell has put the names for it or not."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.txt", "run/.lock", "run/curve/notes.txt", "run/x.txt"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(name)
+    told: list[Event] = []
+    [source] = resolve([pattern] if pattern else ["b.txt", "run"], Path("run/.spool"), told.append)
+    assert source.name == "b.txt"
+    assert [event.message for event in told if isinstance(event, Note) and "run is passed" in event.message]
+    [named] = resolve(["run/*.txt"], Path("run/.spool"), silent)
+    assert named.name == "run/x.txt"
+
+
+def test_where_all_is_of_run_folders_the_error_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("run/.lock", "run2/.lock"):
+        Path(name).parent.mkdir()
+        Path(name).touch()
+    for paths in (["run"], ["run", "run2"], ["run*"]):
+        with pytest.raises(DataError, match="run folder") as caught:
+            resolve(paths, tmp_path / "spool", silent)
+        assert caught.value.code == "data.no-text"
+
+
+def test_a_link_to_a_folder_is_passed_over_and_told(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "e.txt").write_text("e")
+    (folder / "deep" / "link").symlink_to(tmp_path / "elsewhere")
+    told: list[Event] = []
+    names = [source.path.name for source in resolve([str(folder)], tmp_path / "spool", told.append)]
+    assert "e.txt" not in names
+    assert f"{folder / 'deep/link'} is passed over: it is a link" in str(told)
+    both = resolve([str(folder), str(folder / "deep/link")], tmp_path / "spool", silent)
+    assert [source.path.name for source in both] == [*names, "e.txt"]
+
+
 def test_the_order_is_stable_whatever_the_file_system_says(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +148,32 @@ def test_standard_input_is_spooled_by_content(tmp_path: Path, monkeypatch: pytes
         spooled.append(source.path)
     assert spooled[0] == spooled[1] != spooled[2]
     assert len(list((tmp_path / "spool").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        (b'{"text": "a"}\n', "jsonl"),
+        (b'\xef\xbb\xbf{"text": "a"}', "jsonl"),
+        (b'\n \n{"text": "caf\xe9"}\nb\n', "jsonl"),
+        (b'{"text": "' + b"a" * 2**21 + b'"}\n', "jsonl"),
+        (b'{a brace}\n{"text": "a"}\n', "text"),
+        (b'a\n{"text": "a"}\n', "text"),
+        (b"[1]\n", "text"),
+        (b"\n\n", "text"),
+        (b"", "text"),
+    ],
+)
+def test_standard_input_may_be_json_lines(
+    content: bytes, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    told: list[Event] = []
+    [source] = resolve(["-"], tmp_path / "spool", told.append)
+    assert (source.format, source.path.read_bytes()) == (form, content)
+    assert ("JSON Lines" in str(told)) == (form == "jsonl")
+    [again] = resolve([str(source.path)], tmp_path / "spool", silent)  # as the run folder remembers it
+    assert again.format == form
 
 
 def test_fingerprint_knows_content_and_order_but_no_names(tmp_path: Path) -> None:
@@ -148,6 +216,7 @@ def test_fault_51_archives_are_refused_by_name(tmp_path: Path) -> None:
     error = refused(tmp_path / "a.bin", tmp_path)
     assert error.code == "data.unknown-suffix"
     assert ".jsonl" in error.message
+    assert "text or JSON Lines can be piped" in str(error.hint)
 
 
 def test_fault_55_a_hub_like_name_says_how_one_is_written(tmp_path: Path) -> None:

@@ -121,6 +121,21 @@ def test_a_unit_for_files_that_have_none_is_told(tmp_path: Path) -> None:
     assert "--unit line" in note.message
 
 
+def test_a_column_for_files_that_have_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("body\n")
+    (tmp_path / "a.jsonl").write_text('{"body": "x"}\n')
+
+    def warned(column: str, *names: str) -> str:
+        told: list[Event] = []
+        sources = resolve([str(tmp_path / name) for name in names], tmp_path / "spool", silent)
+        Documents(sources, CorpusConfig(text_column=column), told.append, "x")
+        return " ".join(note.message for note in told if isinstance(note, Note) and note.level == "warning")
+
+    assert "--text-column 'body'" in warned("body", "a.txt")
+    assert not warned("text", "a.txt")
+    assert not warned("body", "a.txt", "a.jsonl")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "code", "said", "line"),
     [

@@ -80,10 +80,10 @@ def resolve(
     """The files that `paths` name (files, folders, globs, `-`, remote ones), in order, each file once.
 
     Folders are searched recursively for known suffixes, sorted by the bytes of the relative path; passed
-    over are hidden entries, links to folders, run folders and artifacts in them, and those that a glob matches
-    or that are named beside others. Standard input and what is remote is read into the folder `spool` under
-    the hash of its content; of a data set that is the `column`. With `scratch`, what `spool` does not have yet
-    is read into that folder instead.
+    over are hidden entries, links to folders, run folders and artifacts in them, and also those that a glob
+    matches or that are named beside others. Standard input and what is remote is read into the folder `spool`
+    under the hash of its content; of a data set that is the `column`. With `scratch`, what `spool` does not
+    have yet is read into that folder instead.
 
     UsageError for a path that does not exist; DataError for what exists but is not text of a known kind;
     ResourceError for what is remote and cannot be read.
@@ -101,7 +101,7 @@ def resolve(
     if not sources:
         raise DataError(
             "data.no-text",
-            "no text beside run folders and artifacts",
+            "names no text beside run folders and artifacts",
             where=", ".join(map(shown, paths[:3])),
             hint="name the files of text",
         )
