@@ -145,6 +145,12 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or any(some in str(error) for some in words)
 
 
+def out_of_memory() -> ResourceError:
+    """What is said where nobody knows better which setting took it."""
+    hint = "a smaller --preset, or pretrain.tokens_per_step"
+    return ResourceError("resource.memory", "out of memory", hint=hint)
+
+
 def from_os_error(error: OSError) -> MlmctlError:
     """The `MlmctlError` that says in one line what the operating system refused."""
     name = error.filename

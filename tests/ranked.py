@@ -65,7 +65,7 @@ def command(*words: str) -> None:
 
 
 def command_that_ends_at(step: int, how: str, words: Sequence[str]) -> None:
-    """The same, but before that step the last rank is killed, hangs, fails, drifts, or is told to stop."""
+    """The same, but before that step the last rank is killed, hangs, fails, lacks memory, drifts or stops."""
     from mlmctl.engine import loop
     from mlmctl.errors import DataError
 
@@ -78,6 +78,8 @@ def command_that_ends_at(step: int, how: str, words: Sequence[str]) -> None:
                 return real(model, work, number, settings, stop)
             if how == "fails":
                 raise DataError("data.test", "is bad", where="there")
+            if how == "lacks memory":
+                raise RuntimeError("can't allocate memory: you tried to")
             if how == "hangs":
                 time.sleep(_LIMIT)
             os.kill(os.getpid(), signal.SIGTERM if how == "is stopped" else signal.SIGKILL)

@@ -496,6 +496,21 @@ def test_the_number_format_follows_the_flags(monkeypatch: pytest.MonkeyPatch) ->
     assert probe.dtype_by_timing(CPU, 64, 32, 32) == torch.float32
 
 
+def test_the_first_product_is_not_among_those_that_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU it waits for libraries to be loaded."""
+    now, durations = 0.0, iter([5.0, 0.3, 0.1, 0.3, 0.3])
+    product = torch.Tensor.__matmul__
+
+    def slow(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        nonlocal now
+        now += next(durations)
+        return product(left, right)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", slow)
+    monkeypatch.setattr(probe.time, "monotonic", lambda: now)
+    assert probe._seconds((2, 2, 2), torch.float32, CPU) == pytest.approx(0.1)
+
+
 def test_measures_against_a_direct_computation() -> None:
     counts = np.array([0, 3, 5])
     expected = -np.log(np.array([4, 6, 6]) / 11).mean()

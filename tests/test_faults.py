@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from mlmctl import signals
 from mlmctl.artifact import LOCK, open_artifact, publish, recover
 from mlmctl.config import PretrainConfig, RuntimeConfig
-from mlmctl.engine import loop, machine, runtime
+from mlmctl.engine import gradients, loop, machine, runtime
 from mlmctl.engine.checkpoint import Checkpoints, Counters
 from mlmctl.errors import BusyError, ResourceError, UsageError, from_os_error
 from mlmctl.events import Note, silent
@@ -490,6 +490,20 @@ def test_fault_45_out_of_memory_names_a_micro_batch_that_would_fit(
         loop.accumulate(nn.Linear(2, 2), _Work(loss), 0, loop.Settings(stage, 1, 0, 1.0, 60.0))
     assert caught.value.exit_code == 6
     assert way_out in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stage", "way_out"), [("pretrain", "--block-length"), ("finetune/qa", "finetune.window_length")]
+)
+def test_fault_45_a_single_row_has_no_half(stage: str, way_out: str) -> None:
+    settings = loop.Settings(stage, 1, 0, 1.0, 60.0)
+    with (
+        pytest.raises(ResourceError) as caught,
+        gradients._told_if_short(torch.zeros(1, 4096), settings),
+    ):
+        raise MemoryError
+    assert f"a smaller {way_out}" in str(caught.value.hint)
+    assert "--force" in str(caught.value.hint)
 
 
 def test_fault_45_other_errors_are_not_taken_for_a_lack_of_memory() -> None:

@@ -184,6 +184,16 @@ def test_fault_10_one_that_fails_says_so_and_the_others_end_with_its_code(
     assert (error["code"], error["where"]) == ("data.test", "rank 1")
 
 
+def test_fault_45_memory_that_one_lacks_is_no_fault_of_ours(runs: dict[int, Path], tmp_path: Path) -> None:
+    folder = with_blocks(runs, tmp_path / "run")
+    ended = ranked.run(
+        2, ranked.command_that_ends_at, 2, "lacks memory", pretrain(folder, "--json"), folder=tmp_path
+    )
+    assert ended.codes == [6, 6], ended.told
+    error = json.loads(next(line for line in ended.told[0].splitlines() if line.startswith("{")))["error"]
+    assert (error["code"], error["where"]) == ("resource.memory", "rank 1")
+
+
 def test_fault_10_weights_that_are_not_the_same_on_all_ranks_are_not_saved(
     runs: dict[int, Path], tmp_path: Path
 ) -> None:

@@ -254,6 +254,18 @@ def test_fault_25_a_weight_of_a_stranger_that_is_not_finite_is_refused(tmp_path:
     assert error.value.exit_code == 5
 
 
+def test_a_tokenizer_with_more_ids_than_the_model_has_rows_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_stock(tmp_path / "model", vocab_size=16)
+    make_tokenizer(tmp_path / "model", GOOD + BAD + OTHER)
+    data, shell = make_data(tmp_path / "train.jsonl", 20), Shell(capsys)
+    given = ("--model", tmp_path / "model", "--json")
+    for words in (("finetune", "--data", data, "--run", tmp_path / "run"), ("fill", "the [MASK] was great")):
+        outcome = shell(*words, *given)
+        assert (outcome.code, outcome.json["error"]["code"]) == (5, "model.vocabulary")
+
+
 def test_quantized_weights_are_refused(tmp_path: Path) -> None:
     make_stock(tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")

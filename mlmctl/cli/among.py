@@ -8,7 +8,15 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..engine.ranks import Place
-from ..errors import DivergedError, InterruptedRun, MlmctlError, UsageError, from_os_error
+from ..errors import (
+    DivergedError,
+    InterruptedRun,
+    MlmctlError,
+    UsageError,
+    from_os_error,
+    is_out_of_memory,
+    out_of_memory,
+)
 
 if TYPE_CHECKING:
     from ..pipeline.team import Team
@@ -44,6 +52,13 @@ def lead(team: Team, function: Callable[[], None]) -> None:
             team.tell_failure(error)
         exit_code = explained.exit_code
         raise explained from None
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        short = out_of_memory()
+        team.tell_failure(short)
+        exit_code = short.exit_code
+        raise short from None
     finally:
         team.end(exit_code)
 
@@ -57,6 +72,8 @@ def follow(team: Team) -> None:
     except MlmctlError as error:
         raise _told(team, error) from None
     except Exception as error:
+        if is_out_of_memory(error):
+            raise _told(team, out_of_memory()) from None
         _told(team, MlmctlError("internal.error", f"{type(error).__name__}: {error}"))
         raise
     if exit_code:

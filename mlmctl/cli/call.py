@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..console import Console
 from ..engine.ranks import Place
-from ..errors import MlmctlError, UsageError, from_os_error, is_out_of_memory
+from ..errors import MlmctlError, UsageError, from_os_error, is_out_of_memory, out_of_memory
 from ..events import Note
 from ..signals import stop
 from . import among
@@ -102,8 +102,7 @@ class Call:
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            hint = "a smaller --preset, or tokens_per_step"
-            self.fail(MlmctlError("resource.memory", "out of memory", hint=hint), exit_code=6)
+            self.fail(out_of_memory())
         finally:
             self.console.close()
 

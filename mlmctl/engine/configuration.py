@@ -51,6 +51,18 @@ def num_positions(folder: Path) -> int:
     return family.num_positions(taken)
 
 
+def check_vocabulary(folder: Path, vocab_size: int) -> None:
+    """ArtifactError if a tokenizer of so many ids has more than the model in `folder` has rows for."""
+    num_rows = fields(folder)[1]["vocab_size"]
+    if vocab_size > num_rows:
+        raise ArtifactError(
+            "model.vocabulary",
+            f"has rows for {num_rows:,} tokens, its tokenizer has ids up to {vocab_size - 1:,}",
+            where=str(folder),
+            hint="resize_token_embeddings of transformers makes room, or the tokenizer is another model's",
+        )
+
+
 def fields(folder: Path) -> tuple[Architecture, Fields]:
     """The family of the model in `folder`, and what is taken over of its configuration.
 

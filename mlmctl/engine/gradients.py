@@ -101,14 +101,19 @@ def _told_if_short(input_ids: Tensor, settings: Settings) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         rows, length = input_ids.shape
-        half = max(1, rows // 2)
-        way_out = f"pretrain.tokens_per_step={half * length}"
-        if settings.stage.split("/")[0] == "finetune":
-            way_out = f"finetune.batch_size={half}"
+        stage, half = settings.stage.split("/")[0], rows // 2
+        if half:
+            smaller = f"pretrain.tokens_per_step={half * length}"
+            if stage == "finetune":
+                smaller = f"finetune.batch_size={half}"
+            hint = f"{half} x {length} take half of it: --set {smaller} --force {stage}; or a smaller model"
+        else:
+            smaller = "finetune.window_length" if stage == "finetune" else "--block-length"
+            hint = f"a smaller {smaller}, with --force {stage}; or a smaller model"
         raise ResourceError(
             "resource.memory",
             f"out of memory on {settings.device.type} with {rows} x {length} tokens at once",
-            hint=f"{half} x {length} take half of it: --set {way_out}; or a smaller model",
+            hint=hint,
         ) from None
 
 

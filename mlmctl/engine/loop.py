@@ -260,8 +260,9 @@ class _Run:
         if counters.num_skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise DivergedError(
                 "training.diverged",
-                f"{MAX_SKIPPED_IN_A_ROW} steps in a row without a finite loss, up to step {step:,}",
-                hint="a smaller learning rate; the last finite checkpoint is kept",
+                f"{MAX_SKIPPED_IN_A_ROW} steps in a row without a finite loss, up to step {step:,}; "
+                "the last finite checkpoint is kept",
+                hint=f"a smaller learning rate, from the start (--force {self.settings.stage.split('/')[0]})",
             )
 
     def evaluate(self, evaluate: Callable[[int], Evaluation]) -> None:

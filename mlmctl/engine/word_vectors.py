@@ -48,10 +48,10 @@ def of(counts: Tensor, width: int, seed: int) -> Tensor:
     Positive pointwise mutual information; the best approximation of rank `width` (or what there is), each
     direction by the root of its singular value; turned at random, so that all coordinates are alike.
     """
-    found = counts.to(torch.float32)
+    found = counts.to(torch.float32, copy=True)  # and then in place: of a large vocabulary it is gigabytes
     of_tokens = found.sum(dim=1, keepdim=True).clamp_(min=1.0)
     of_contexts = found.sum(dim=0).clamp_(min=1.0).pow_(_SMOOTHING)
-    information = (found / of_tokens).div_(of_contexts / of_contexts.sum()).clamp_(min=1.0).log_()
+    information = found.div_(of_tokens).div_(of_contexts / of_contexts.sum()).clamp_(min=1.0).log_()
     rank = min(width, *counts.shape)
     if rank == 0:
         return found.new_zeros(len(counts), width)

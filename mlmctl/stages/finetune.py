@@ -62,6 +62,8 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
     network, report = _network(task, encoder, config, settings, len(examples.learned), machine.device)
     fused.install(network)
     tokenizer = vocabulary.fitted(encoder)
+    specials = vocabulary.special_ids(tokenizer.tokenizer)
+    configuration.check_vocabulary(encoder, specials.vocab_size)
     adapted = Adapted(task, settings, network, tokenizer.tokenizer, _window_length(encoder, config))
     features = adapted.features(examples.learned)
     _tell(report, features, adapted.block_length, stage.emit)
@@ -71,7 +73,7 @@ def run(config: FinetuneConfig, stage: Stage) -> dict[str, Any]:
     # Of the first rank's: how a batch is cut must be the same for all that share it.
     num_lanes = stage.ranks.decide(lambda: lanes.most(network, machine.num_threads)) * stage.ranks.world_size
     mask_rate = task.mask_rate(len(examples.learned)) if config.mask_rate is None else config.mask_rate
-    hiding = Hiding(mask_rate, vocabulary.special_ids(tokenizer.tokenizer)) if mask_rate else None
+    hiding = Hiding(mask_rate, specials) if mask_rate else None
     work = WindowWork(features, task.loss, batch_size, config.seed, num_lanes, hiding)
     num_epochs = config.epochs or task.epochs(len(examples.learned))
     learning_rate = config.learning_rate or task.learning_rate

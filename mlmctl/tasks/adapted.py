@@ -15,6 +15,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
+from ..engine import configuration
 from ..engine import model as models
 from ..errors import ArtifactError
 from ..json_files import indented, read_json
@@ -85,4 +86,6 @@ def open_adapted(folder: Path, device: torch.device) -> Adapted:
     if report.new:
         missing = ", ".join(report.new)
         raise ArtifactError("artifact.missing-tensor", f"has no tensors {missing}", where=str(folder))
-    return Adapted(task, settings, model, vocabulary.load(folder), block_length)
+    tokenizer = vocabulary.load(folder)
+    configuration.check_vocabulary(folder, vocabulary.special_ids(tokenizer).vocab_size)
+    return Adapted(task, settings, model, tokenizer, block_length)

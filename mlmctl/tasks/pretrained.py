@@ -50,7 +50,9 @@ def open_pretrained(folder: Path, device: torch.device, *, needs_head: bool = Tr
             hint="--model takes the folder of a pretrained encoder",
         )
     tokenizer = vocabulary.load(folder)
-    return Pretrained(model, tokenizer, vocabulary.special_ids(tokenizer), block_length(folder))
+    specials = vocabulary.special_ids(tokenizer)
+    configuration.check_vocabulary(folder, specials.vocab_size)
+    return Pretrained(model, tokenizer, specials, block_length(folder))
 
 
 def block_length(folder: Path) -> int:
