@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,22 @@ def test_fault_05_a_stopped_fine_tune_continues_to_the_same_bits(
         assert sha256_file(tmp_path / "x" / name) == sha256_file(tmp_path / "unbroken" / name), name
     broken, unbroken = (lines_without_times(tmp_path / n / "metrics.jsonl") for n in ("x", "unbroken"))
     assert broken == unbroken
+
+
+def test_fault_38_what_a_model_learned_from_before_it_was_tuned_again_is_known(
+    trained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    first, other = trained[0], make_data(tmp_path / "d.jsonl", 40, seed=7)
+    known = np.load(first / "train_hashes.npy")
+    run_finetune(tmp_path / "again", first, other, epochs=0.2)
+    both = np.load(tmp_path / "again/train_hashes.npy")
+    assert set(known) < set(both)
+    run_finetune(tmp_path / "scratch", first, other, epochs=0.2, from_scratch=True)
+    alone = set(np.load(tmp_path / "scratch/train_hashes.npy"))
+    assert alone | set(known) == set(both) > alone
+    shutil.copytree(first, tmp_path / "export", ignore=shutil.ignore_patterns("train_hashes.npy"))
+    run_finetune(tmp_path / "of-export", tmp_path / "export", other, epochs=0.2)
+    assert not (tmp_path / "of-export/train_hashes.npy").exists()  # evaluation says that it is not known
 
 
 @pytest.mark.parametrize("cycles", [1, 4])

@@ -193,11 +193,12 @@ def _calibration(subject: Subject) -> Iterator[str]:
         return
     metrics = subject.manifest.metrics
     if "temperature" in metrics:
+        on_test = "; on test data it is `ece` above" if subject.evaluations else ""
         yield (
             f"Its probabilities were calibrated on {metrics['num_held_out']:,} held-out examples: all logits "
             f"are divided by {number(metrics['temperature'])}, which is in the weights. The expected "
             f"calibration error on those was {number(metrics['held_out_ece_before'])} before and "
-            f"{number(metrics['held_out_ece'])} after; on test data it is `ece` above."
+            f"{number(metrics['held_out_ece'])} after{on_test}."
         )
     else:
         yield (

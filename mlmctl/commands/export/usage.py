@@ -21,6 +21,9 @@ def blocks(subject: Subject, name: str) -> Sequence[Block]:
         "width": subject.config["hidden_size"],
         "longest": subject.settings.get("max_answer_length", 1) - 1,
         "threshold": subject.settings.get("no_answer_threshold"),
+        "origin": "tuned on held-out questions"
+        if subject.manifest.metrics.get("num_held_out")
+        else "not tuned",
     }
     found = list(_BLOCKS[subject.head])
     if subject.settings.get("has_no_answer"):
@@ -100,7 +103,7 @@ print(answer)
 """
 _NO_ANSWER = """
 no_answer = torch.sigmoid(spans[0, 0] - best.max()).item()
-if no_answer > <threshold>:  # tuned on held-out questions
+if no_answer > <threshold>:  # <origin>
     print("there is no answer")
 """
 _ONNX = (
