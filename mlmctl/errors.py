@@ -145,10 +145,16 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or any(some in str(error) for some in words)
 
 
-def out_of_memory() -> ResourceError:
-    """What is said where nobody knows better which setting took it."""
-    hint = "a smaller --preset, or pretrain.tokens_per_step"
-    return ResourceError("resource.memory", "out of memory", hint=hint)
+@contextmanager
+def memory_told() -> Iterator[None]:
+    """Inside, running out of memory is a ResourceError: where nobody knows better which setting took it."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        hint = "a smaller --preset, or pretrain.tokens_per_step"
+        raise ResourceError("resource.memory", "out of memory", hint=hint) from error
 
 
 def from_os_error(error: OSError) -> MlmctlError:

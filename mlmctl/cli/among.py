@@ -8,15 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..engine.ranks import Place
-from ..errors import (
-    DivergedError,
-    InterruptedRun,
-    MlmctlError,
-    UsageError,
-    from_os_error,
-    is_out_of_memory,
-    out_of_memory,
-)
+from ..errors import DivergedError, InterruptedRun, MlmctlError, UsageError, from_os_error, memory_told
 
 if TYPE_CHECKING:
     from ..pipeline.team import Team
@@ -41,7 +33,8 @@ def lead(team: Team, function: Callable[[], None]) -> None:
     """
     exit_code = 1
     try:
-        function()
+        with memory_told():
+            function()
         exit_code = 0
     except SystemExit as ended:
         exit_code = ended.code if isinstance(ended.code, int) else 1
@@ -52,13 +45,6 @@ def lead(team: Team, function: Callable[[], None]) -> None:
             team.tell_failure(error)
         exit_code = explained.exit_code
         raise explained from None
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        short = out_of_memory()
-        team.tell_failure(short)
-        exit_code = short.exit_code
-        raise short from None
     finally:
         team.end(exit_code)
 
@@ -66,14 +52,13 @@ def lead(team: Team, function: Callable[[], None]) -> None:
 def follow(team: Team) -> None:
     """Help the first rank until it ends; SystemExit with its exit code."""
     try:
-        exit_code = team.follow(_perform)
+        with memory_told():
+            exit_code = team.follow(_perform)
     except OSError as error:
         raise _told(team, from_os_error(error)) from None
     except MlmctlError as error:
         raise _told(team, error) from None
     except Exception as error:
-        if is_out_of_memory(error):
-            raise _told(team, out_of_memory()) from None
         _told(team, MlmctlError("internal.error", f"{type(error).__name__}: {error}"))
         raise
     if exit_code:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..console import Console
 from ..engine.ranks import Place
-from ..errors import MlmctlError, UsageError, from_os_error, is_out_of_memory, out_of_memory
+from ..errors import MlmctlError, UsageError, from_os_error, memory_told
 from ..events import Note
 from ..signals import stop
 from . import among
@@ -92,17 +92,14 @@ class Call:
 
     def _try(self, function: Callable[[], None]) -> None:
         try:
-            function()
+            with memory_told():
+                function()
         except MlmctlError as error:
             self.fail(error)
         except BrokenPipeError:
             raise
         except OSError as error:
             self.fail(from_os_error(error))
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            self.fail(out_of_memory())
         finally:
             self.console.close()
 
@@ -123,7 +120,7 @@ class Call:
         else:
             among.follow(self.team)
 
-    def fail(self, error: MlmctlError, exit_code: int | None = None, **result: Any) -> None:
+    def fail(self, error: MlmctlError, **result: Any) -> None:
         """Report an error as the user asked to be told, and leave with its exit code."""
         if self.debug and sys.exc_info()[0] is not None:
             import traceback
@@ -133,7 +130,7 @@ class Call:
             self.console.json(error_object(self.command, error) | result | self._warnings)
         if among.is_told(self.place, self.team, error):
             self.console.error(error)
-        raise SystemExit(exit_code if exit_code is not None else error.exit_code)
+        raise SystemExit(error.exit_code)
 
     def done(self, result: Mapping[str, Any], status: str = "done") -> None:
         """Print the JSON object of a command that ended well, if `--json` was given."""

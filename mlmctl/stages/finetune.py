@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from ..config import FinetuneConfig, seconds
@@ -31,17 +30,15 @@ from ..tasks.adapted import TASKS, Adapted, write_task
 from ..tasks.features import Features
 from ..tasks.hiding import Hiding
 from ..tasks.pretrained import block_length
-from ..tasks.task import Data, Settings, Task
+from ..tasks.task import TRAIN_HASHES, Data, Settings, Task, learned_hashes
 from ..tasks.work import WindowWork
 from ..text import vocabulary
-from ..text.npy import open_array, write_array
+from ..text.npy import write_array
 from .stage import Stage
 
 _NUM_EVALUATIONS = 8
 _MOST_WATCHED = 500
 _WARMUP_SHARE = 0.1
-_NOTHING = np.zeros(0, np.uint64)
-_HASHES = "train_hashes.npy"
 _MAX_GRAD_NORM = 1.0
 _EVALUATION_BATCH = 64
 _NUM_STATES = 3  # in a checkpoint: weights, two moments of AdamW; with cycles the sum of weights, too
@@ -292,13 +289,6 @@ def _plan(
     )
 
 
-def _trained_on(folder: Path) -> NDArray[np.uint64] | None:
-    """Hashes of the labelled texts that a model has learned from; None if it has, and does not say which."""
-    if (folder / _HASHES).is_file():
-        return open_array(folder / _HASHES, np.dtype(np.uint64))
-    return None if (folder / "task.json").is_file() else _NOTHING
-
-
 def _write(
     stage: Stage,
     adapted: Adapted,
@@ -311,7 +301,10 @@ def _write(
     tokenizer.save(stage.out, configuration.num_positions(stage.out))
     write_task(stage.out, adapted.task, adapted.settings, adapted.block_length)
     (stage.out / "load_report.json").write_bytes(indented(report))
-    before = _trained_on(stage.inputs["pretrain"]) if not report["from_scratch"] else _NOTHING
+    start = stage.inputs["pretrain"]
+    before = None if report["from_scratch"] else learned_hashes(start)
     if before is not None:
-        write_array(stage.out / _HASHES, np.union1d(learned.hashes, before))
+        write_array(stage.out / TRAIN_HASHES, np.union1d(learned.hashes, before))
+    elif report["from_scratch"] or not (start / "task.json").is_file():  # else nobody knows
+        write_array(stage.out / TRAIN_HASHES, np.unique(learned.hashes))
     shutil.copyfile(stage.work / "metrics.jsonl", stage.out / "metrics.jsonl")

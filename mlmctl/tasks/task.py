@@ -19,9 +19,11 @@ from torch import Tensor, nn
 from ..config import EvaluateConfig, FinetuneConfig
 from ..engine.architectures import Head
 from ..events import Emit, Note
+from ..text.npy import open_array
 from ..text.specials import Specials
 from .features import Features
 
+TRAIN_HASHES = "train_hashes.npy"
 _HELD_OUT_FROM, _HELD_OUT_SHARE, _MOST_HELD_OUT = 2000, 0.05, 500
 
 Settings = Mapping[str, Any]
@@ -184,6 +186,12 @@ def hold_out_rest(task: Task, data: Data, seed: int) -> NDArray[np.int64]:
     """Held out is what a sample leaves: what is learned represents the data (a rare label stays in it)."""
     learned = task.sample(data, len(data) - num_held_out(len(data)), seed)
     return np.setdiff1d(np.arange(len(data)), learned)
+
+
+def learned_hashes(folder: Path) -> NDArray[np.uint64] | None:
+    """Hashes of the labelled texts that the model in `folder` has learned from, if it says so."""
+    path = folder / TRAIN_HASHES
+    return open_array(path, np.dtype(np.uint64)) if path.is_file() else None
 
 
 def num_trained_on(data: Data, trained_on: NDArray[np.uint64], emit: Emit) -> int:

@@ -8,15 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ...config import EvaluateConfig
 from ...errors import UsageError
 from ...events import Note, Progress
 from ...tasks.adapted import TASKS, Adapted, open_adapted
-from ...tasks.task import Data, Report, num_trained_on
-from ...text.npy import open_array
+from ...tasks.task import Data, Report, learned_hashes, num_trained_on
 from ..stage import Stage
 
 _SAMPLE_SEED = 0
@@ -68,12 +66,11 @@ def _leakage(folder: Path, data: Data, stage: Stage) -> dict[str, int]:
     """How many test texts the model was trained on: told as a warning, for they flatter the result. A model
     that was exported does not say what it was trained on.
     """
-    hashes = folder / "train_hashes.npy"
-    if not hashes.is_file():
+    known = learned_hashes(folder)
+    if known is None:
         message = (
             "the model's folder does not say what it was trained on: that is not looked for in the test data"
         )
         stage.emit(Note(message, level="warning"))
         return {}
-    trained_on = open_array(hashes, np.dtype(np.uint64))
-    return {"num_trained_on": num_trained_on(data, trained_on, stage.emit)}
+    return {"num_trained_on": num_trained_on(data, known, stage.emit)}
