@@ -32,7 +32,8 @@ def test_robertas_names_from_corpus_to_filled_word(shell: Shell, tmp_path: Path)
     roberta(tmp_path)
     made = shell("pretrain", "c.txt", "--tokenizer", ".", "--steps", "2", *UNSIZED, "--json")
     assert made.code == 0, made.err
-    taken = (tmp_path / "run/tokenizer/tokenizer.json").read_bytes()
+    assert "one </s> is put between the texts of a pair" in made.err
+    taken = (tmp_path / "run/tokenizer/base/tokenizer.json").read_bytes()
     assert taken == (tmp_path / "tokenizer.json").read_bytes()
     assert "[MASK←" in shell("mask", "--preview", "1").out
     (mine,) = shell("fill", "the [MASK] sings", "--json").json["masks"]

@@ -29,8 +29,8 @@ def run(
     without a mask or longer than the model.
     """
     opened = open_encoder(folder, config)
-    tokenizer, specials = opened.tokenizer, opened.specials
-    tokenizer.encode_special_tokens = False  # here the mask in the text is meant
+    specials = opened.specials
+    tokenizer = vocabulary.load(folder, with_mask=True)
     mask = vocabulary.special_names(tokenizer)["mask"]
     for number, text in enumerate(texts, start=1):
         check_text(text, number)

@@ -117,14 +117,23 @@ def save(
         (folder / name).write_bytes(indented(fields, sort_keys=True))
 
 
-def load(folder: Path) -> Tokenizer:
+def load(folder: Path, *, with_mask: bool = False) -> Tokenizer:
     """The tokenizer in a folder, for encoding corpora: special tokens in the text are ordinary text.
 
-    ArtifactError if it is missing, damaged, has components we do not know or lacks a special token.
+    But for the mask `with_mask`: there it is the token. ArtifactError if the tokenizer is missing, damaged,
+    has components we do not know or lacks a special token.
     """
     path = folder / "tokenizer.json"
-    _, tokenizer, _ = _read(path)
-    return _for_corpora(tokenizer, path)
+    content, tokenizer, names = _read(path)
+    if with_mask:
+        parts = json.loads(content)
+        added = {token["content"]: token for token in parts.get("added_tokens") or []}
+        # An ordinary added token is found in every text, and before the normalizer sees it.
+        mask = {"content": names["mask"], "id": tokenizer.token_to_id(names["mask"])}
+        added[names["mask"]] = {**_SPECIAL, **mask, **added.get(names["mask"], {}), "special": False}
+        parts["added_tokens"] = sorted(added.values(), key=itemgetter("id"))
+        tokenizer = Tokenizer.from_str(json.dumps(parts))
+    return _for_corpora(tokenizer, path, [names["mask"]] if with_mask else [])
 
 
 @dataclass(frozen=True)
@@ -146,8 +155,9 @@ class Fitted:
 def fitted(folder: Path) -> Fitted:
     """The tokenizer in a folder, put into the form that ours have.
 
-    Each text gets `[CLS] text [SEP]` by these or by RoBERTa's names, the five are marked as special,
-    nothing is cut or padded. ArtifactError as for `load`.
+    Each text gets `[CLS] text [SEP]`, each pair `[CLS] text [SEP] text [SEP]`, by these or by RoBERTa's names
+    (stock RoBERTa has two separators between the texts of a pair, where a question's windows have one); the
+    five are marked as special, nothing is cut or padded. ArtifactError as for `load`.
     """
     path = folder / "tokenizer.json"
     content, tokenizer, names = _read(path)
@@ -166,10 +176,23 @@ def fitted(folder: Path) -> Fitted:
         parts["added_tokens"] = sorted([*others, *special], key=itemgetter("id"))
         changes.append(f"{' '.join(unmarked)} marked as special")
     ids = tokenizer.encode("a", add_special_tokens=False).ids
-    if tokenizer.encode("a").ids != [number(names["cls"]), *ids, number(names["sep"])]:
+    single = [number(names["cls"]), *ids, number(names["sep"])]
+    around = [
+        change
+        for change, found, wanted in (
+            (f"{names['cls']} text {names['sep']} is put around a text", tokenizer.encode("a").ids, single),
+            (
+                f"one {names['sep']} is put between the texts of a pair",
+                tokenizer.encode("a", "a").ids,
+                [*single, *single[1:]],
+            ),
+        )
+        if found != wanted
+    ]
+    if around:
         is_byte_level = "ByteLevel" in kinds(parts.get("pre_tokenizer"))
         parts["post_processor"] = described(_template(names, number, is_byte_level))
-        changes.append(f"{names['cls']} text {names['sep']} is put around a text")
+        changes += around[:1]  # where a text is not as ours, neither is a pair
     if changes:
         content = json.dumps(parts, indent=2, ensure_ascii=False)
         tokenizer = Tokenizer.from_str(content)
@@ -185,11 +208,12 @@ def _read(path: Path) -> tuple[str, Tokenizer, Mapping[str, str]]:
     return content, tokenizer, names
 
 
-def _for_corpora(tokenizer: Tokenizer, path: Path) -> Tokenizer:
+def _for_corpora(tokenizer: Tokenizer, path: Path, meant: Sequence[str] = ()) -> Tokenizer:
+    """For texts in which special tokens are text, but for those that are `meant`."""
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True
-    _make_specials_text(tokenizer, path)
+    _make_specials_text(tokenizer, path, meant)
     return tokenizer
 
 
@@ -231,13 +255,14 @@ def _without_specials(tokenizer: Tokenizer, path: Path) -> ArtifactError:
     )
 
 
-def _make_specials_text(tokenizer: Tokenizer, path: Path) -> None:
+def _make_specials_text(tokenizer: Tokenizer, path: Path, meant: Sequence[str]) -> None:
     """See to it that `<s>` written in a text is no special token, where the model itself has that piece.
 
     Unigram does, and whatever splits at white space only: there such a text gets a space inside.
     """
     specials = special_ids(tokenizer)
     hidden = {*specials.others, specials.pad, specials.cls, specials.sep, specials.mask}
+    hidden -= {tokenizer.token_to_id(name) for name in meant}
     names = [name for i, name in sorted(_contents(tokenizer).items()) if i in hidden]
 
     def leaking() -> list[str]:

@@ -77,11 +77,23 @@ from transformers import pipeline
 classify = pipeline("text-classification", model=<name>, truncation=True, max_length=<length>)
 print(classify("This is a text."))
 """
+# Not the pipeline, which takes for a word what the tokenizer splits: `O'Brien` would be three.
 _TAG = """
-from transformers import pipeline
+import re
 
-find = pipeline("token-classification", model=<name>, aggregation_strategy="first")
-print(find("Anna Lindholm moved to Lisbon ."))
+import torch
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(<name>)
+model = AutoModelForTokenClassification.from_pretrained(<name>)
+text = "Anna O'Brien moved to Lisbon ."
+batch = tokenizer(text, truncation=True, max_length=<length>, return_tensors="pt")
+with torch.no_grad():
+    best = model(**batch).logits[0].argmax(dim=-1)
+for word in re.finditer(r"\\S+", text):
+    place = batch.char_to_token(word.start())  # the first piece of a word has its tag
+    if place is not None:
+        print(word[0], model.config.id2label[int(best[place])])
 """
 _ANSWER = """
 import torch
