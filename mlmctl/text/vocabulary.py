@@ -128,7 +128,7 @@ def load(folder: Path, *, with_mask: bool = False) -> Tokenizer:
     if with_mask:
         parts = json.loads(content)
         added = {token["content"]: token for token in parts.get("added_tokens") or []}
-        # An ordinary added token is found in every text, and before the normalizer sees it.
+        # An added token that is not special is found in every text.
         mask = {"content": names["mask"], "id": tokenizer.token_to_id(names["mask"])}
         added[names["mask"]] = {**_SPECIAL, **mask, **added.get(names["mask"], {}), "special": False}
         parts["added_tokens"] = sorted(added.values(), key=itemgetter("id"))
@@ -177,22 +177,15 @@ def fitted(folder: Path) -> Fitted:
         changes.append(f"{' '.join(unmarked)} marked as special")
     ids = tokenizer.encode("a", add_special_tokens=False).ids
     single = [number(names["cls"]), *ids, number(names["sep"])]
-    around = [
-        change
-        for change, found, wanted in (
-            (f"{names['cls']} text {names['sep']} is put around a text", tokenizer.encode("a").ids, single),
-            (
-                f"one {names['sep']} is put between the texts of a pair",
-                tokenizer.encode("a", "a").ids,
-                [*single, *single[1:]],
-            ),
-        )
-        if found != wanted
-    ]
+    around = None
+    if tokenizer.encode("a").ids != single:
+        around = f"{names['cls']} text {names['sep']} is put around a text"
+    elif tokenizer.encode("a", "a").ids != [*single, *single[1:]]:
+        around = f"one {names['sep']} is put between the texts of a pair"
     if around:
         is_byte_level = "ByteLevel" in kinds(parts.get("pre_tokenizer"))
         parts["post_processor"] = described(_template(names, number, is_byte_level))
-        changes += around[:1]  # where a text is not as ours, neither is a pair
+        changes.append(around)
     if changes:
         content = json.dumps(parts, indent=2, ensure_ascii=False)
         tokenizer = Tokenizer.from_str(content)
